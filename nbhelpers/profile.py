@@ -1,0 +1,118 @@
+"""How much a run does: the profiles `smoke`, `quick` and `full`, and where they run.
+
+Every epoch count, data size, seed and expected band of the notebooks stands in `profiles.toml`
+beside this file and is read through `current()`; no notebook names one of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAMES = ("smoke", "quick", "full")
+
+
+class ProfileError(ValueError):
+    """The profile, or a setting that a notebook asks it for, does not exist."""
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The settings of one run.
+
+    Attributes:
+        name: `smoke` (does the wiring hold?), `quick` (the whole story on the full data) or `full`
+            (the published settings included).
+        device: the PyTorch device that models and batches are moved to.
+        seed: the seed of splits, initial weights and batch order.
+    """
+
+    name: str
+    device: torch.device
+    seed: int
+
+    def epochs(self, experiment: str) -> int:
+        """Return how many times `experiment` goes through its training images."""
+        return self._setting("epochs", experiment)
+
+    def size(self, what: str) -> int | None:
+        """Return how many of something this run uses; None means all there are."""
+        return self._setting("sizes", what) or None
+
+    def band(self, model: str, source: str) -> tuple[float, float]:
+        """Return the lowest and the highest test accuracy that `model` should reach.
+
+        Each band was measured over several seeds and widened for other hardware. `smoke` trains
+        on too little for a band and accepts any accuracy; the embedded sample has one wide band.
+
+        Args:
+            model: an entry of `[bands]`.
+            source: of the data, `"full"` or `"sample"`.
+        """
+        low, high = self._setting("bands", model if source == "full" else "sample")
+        return low, high
+
+    def published(self, model: str) -> float:
+        """Return the test accuracy that the recipe of `model` was published with."""
+        return _table()["published"][model]
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The fastest number format for training here: bfloat16 where the hardware has it."""
+        if self.device.type == "cuda":
+            has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            abilities = torch.cpu.get_capabilities()
+            has_bfloat16 = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+
+    @property
+    def place(self) -> str:
+        """`<profile>-cpu` or `<profile>-gpu`: the name of this run's folder under `results/`."""
+        return f"{self.name}-{'cpu' if self.device.type == 'cpu' else 'gpu'}"
+
+    def _setting(self, group: str, name: str) -> Any:
+        try:
+            return dict(zip(NAMES, _table()[group][name], strict=True))[self.name]
+        except KeyError:
+            known = ", ".join(sorted(_table()[group]))
+            raise ProfileError(
+                f"profiles.toml has no [{group}] entry {name!r}. It has: {known}."
+            ) from None
+
+
+def current() -> Profile:
+    """Return the profile of this run.
+
+    The environment variable `NB_PROFILE` names it; without one it is `quick` on a CPU and `full`
+    on a GPU. `NB_DEVICE` (for example `cpu`) overrides the device.
+
+    Raises:
+        ProfileError: `NB_PROFILE` is none of `smoke`, `quick`, `full`, or `NB_DEVICE` is not here.
+    """
+    wanted = os.environ.get("NB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ProfileError(
+            f"NB_DEVICE is {wanted!r}, which this machine cannot use: {error}"
+        ) from None
+    name = os.environ.get("NB_PROFILE") or ("quick" if device.type == "cpu" else "full")
+    if name not in NAMES:
+        raise ProfileError(
+            f"NB_PROFILE is {name!r}. Expected one of {', '.join(NAMES)}; "
+            "unset it for the default (quick on a CPU, full on a GPU)."
+        )
+    return Profile(name, device, _table()["seed"])

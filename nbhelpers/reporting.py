@@ -1,0 +1,332 @@
+"""Figures, numbers with their uncertainty, and the results record.
+
+Every figure has a title, labelled axes and an alternative text made from what it shows.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import binomtest
+from sklearn.metrics import ConfusionMatrixDisplay, balanced_accuracy_score, confusion_matrix
+
+from nbhelpers.data import Dataset, Split
+from nbhelpers.profile import Profile
+from nbhelpers.sources import project_folder
+from nbhelpers.training import History, parameter_count, predict
+
+plt.style.use("tableau-colorblind10")
+plt.rcParams.update({"figure.dpi": 96, "figure.constrained_layout.use": True, "image.cmap": "gray"})
+
+
+# ----------------------------------------------------------------------------------- figures
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure with its alternative text (for readers who cannot see it), and close it."""
+    from IPython.display import display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    plt.close(figure)
+    display(
+        {"image/png": png.getvalue(), "text/plain": f"<figure: {alt}>"},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+
+
+def show_images(
+    images: torch.Tensor, captions: Sequence[str], title: str, columns: int = 10
+) -> None:
+    """Show pictures in a grid, ink dark on light paper, each with its caption.
+
+    Args:
+        images: uint8 or float `[n, height, width]`, larger values are ink.
+        captions: what to write above each.
+        title: what to write above all.
+        columns: pictures a row.
+    """
+    rows = -(-len(images) // columns)
+    lines = 1 + max((caption.count("\n") for caption in captions), default=0)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * 0.92, rows * (0.92 + 0.2 * lines) + 0.4), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        axis.imshow(image.cpu().float(), cmap="gray_r")
+        axis.set_title(caption, fontsize=9)
+    figure.suptitle(title)
+    words = ", ".join(caption.replace("\n", " ") for caption in captions)
+    show(figure, f"{title}: {len(images)} pictures in {rows} rows, captioned {words}.")
+
+
+def curves_figure(histories: Sequence[History], title: str | None = None) -> Figure:
+    """Return a figure of loss and accuracy against epoch, one colour a run.
+
+    Dashed lines are training, solid ones validation.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    for number, history in enumerate(histories):
+        epochs = np.arange(1, history.epochs + 1)
+        for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
+            for part, line in (("train", "--"), ("validation", "-")):
+                axis.plot(
+                    epochs,
+                    getattr(history, f"{part}_{what}"),
+                    line,
+                    color=f"C{number}",
+                    marker="o" if history.epochs == 1 else None,
+                    label=f"{history.name}, {part}" if len(histories) > 1 else part,
+                )
+            axis.set(xlabel="epoch", ylabel=what)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[1].legend(fontsize=8)
+    figure.suptitle(title or f"Learning curves: {', '.join(h.name for h in histories)}")
+    return figure
+
+
+def show_curves(histories: History | Sequence[History], title: str | None = None) -> None:
+    """Show loss and accuracy against epoch, for one run or several together."""
+    histories = [histories] if isinstance(histories, History) else histories
+    figure = curves_figure(histories, title)
+    ends = "; ".join(
+        f"{h.name}: validation accuracy {h.validation_accuracy[0]:.3f} after the first epoch, "
+        f"{h.validation_accuracy[-1]:.4f} after epoch {h.epochs}"
+        for h in histories
+    )
+    show(figure, f"Line plots of loss and accuracy against epoch. {ends}.")
+
+
+def show_confusion(
+    labels: torch.Tensor, predictions: torch.Tensor, classes: Sequence[str], title: str
+) -> None:
+    """Show how often each true class (row) was taken for each class (column).
+
+    Args:
+        labels: int64 `[n]`, the truth.
+        predictions: int64 `[n]`.
+        classes: the text of each class.
+        title: what to write above.
+    """
+    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    mistakes = counts - np.diag(np.diag(counts))
+    figure, axis = plt.subplots(figsize=(6.2, 5.4))
+    # Only mistakes are coloured: the diagonal would drown them.
+    axis.imshow(mistakes, cmap="Oranges")
+    ConfusionMatrixDisplay(counts, display_labels=classes).plot(
+        ax=axis, colorbar=False, im_kw={"alpha": 0}, text_kw={"color": "black", "fontsize": 8}
+    )
+    axis.set(title=title, xlabel="predicted", ylabel="true")
+    pairs = "; ".join(
+        f"{true} taken for {taken} {count} times"
+        for true, taken, count in most_confused(labels, predictions, classes, 3)
+    )
+    show(figure, f"Confusion matrix of {len(labels)} images. Most frequent mistakes: {pairs}.")
+
+
+def show_mistakes(
+    split: Split, probabilities: torch.Tensor, title: str, count: int = 20
+) -> torch.Tensor:
+    """Show the wrongly classified images on which the model was surest of its wrong answer.
+
+    Args:
+        split: the images and their labels.
+        probabilities: float32 `[n, classes]`, of the same images in the same order.
+        title: what to write above.
+        count: how many at most.
+
+    Returns:
+        int64 `[k]`, the rows of the images shown.
+    """
+    sureness, predicted = probabilities.max(1)
+    wrong = (predicted != split.labels).nonzero()[:, 0]
+    rows = wrong[sureness[wrong].argsort(descending=True)][:count]
+    captions = [
+        f"{split.classes[split.labels[row]]} as {split.classes[predicted[row]]}\n{sureness[row]:.2f}"
+        for row in rows.tolist()
+    ]
+    show_images(split.images[rows], captions, title)
+    return rows
+
+
+# ----------------------------------------------------------------------------------- numbers
+
+
+def most_confused(
+    labels: torch.Tensor, predictions: torch.Tensor, classes: Sequence[str], count: int = 10
+) -> list[tuple[str, str, int]]:
+    """Return `(true class, predicted class, times)` of the most frequent mistakes."""
+    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:count]
+    pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [(classes[i], classes[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
+
+
+def confidence_interval(correct: int, images: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of an accuracy.
+
+    Source: E. B. Wilson, Probable inference, 1927; computed by `scipy.stats.binomtest`.
+    """
+    interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's line of the results record; accuracies are shares, 0 to 1.
+
+    `in_band` says whether the test accuracy lies in `expected_band`.
+    """
+
+    name: str
+    recipe: str
+    parameters: int
+    epochs: int
+    train_seconds: float
+    validation_accuracy: float
+    test_accuracy: float
+    test_class_averaged_accuracy: float
+    test_ci95: tuple[float, float]
+    test_images: int
+    input_size: tuple[int, int]
+    expected_band: tuple[float, float]
+
+    @property
+    def in_band(self) -> bool:
+        """Whether the test accuracy lies in the expected band."""
+        low, high = self.expected_band
+        return low <= self.test_accuracy <= high
+
+
+def test_result(
+    model: torch.nn.Module,
+    history: History,
+    test: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    recipe: str,
+    band: tuple[float, float],
+) -> Result:
+    """Read the test set, once, and return the model's line of the results record.
+
+    Args:
+        model: trained; nothing about it may be chosen after this.
+        history: of its training.
+        test: unshuffled batches of the test split.
+        recipe: the published recipe it stands beside, such as `R1`.
+        band: from `Profile.band`, in which the test accuracy should lie.
+    """
+    inputs, _ = next(iter(test))
+    probabilities, labels = predict(model, test)
+    predictions = probabilities.argmax(1)
+    correct = int((predictions == labels).sum())
+    result = Result(
+        name=history.name,
+        recipe=recipe,
+        parameters=parameter_count(model),
+        epochs=history.epochs,
+        train_seconds=round(history.seconds[-1], 2),
+        validation_accuracy=history.validation_accuracy[-1],
+        test_accuracy=correct / len(labels),
+        test_class_averaged_accuracy=float(balanced_accuracy_score(labels, predictions)),
+        test_ci95=confidence_interval(correct, len(labels)),
+        test_images=len(labels),
+        input_size=(inputs.shape[-2], inputs.shape[-1]),
+        expected_band=band,
+    )
+    low, high = result.test_ci95
+    print(
+        f"{result.name}: test accuracy {result.test_accuracy:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f}, {result.test_images:,} images)"
+    )
+    return result
+
+
+test_result.__test__ = False  # pytest: a name, not a test
+
+
+def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Result]) -> Path:
+    """Write what a notebook measured to `results/<profile>-<cpu|gpu>/<notebook>.json`.
+
+    Results on the embedded sample go to a folder of their own, which git ignores.
+
+    Args:
+        run: the profile it ran under.
+        dataset: what was trained and tested on.
+        notebook: such as `01_one_linear_layer`.
+        results: one a model.
+
+    Returns:
+        The path of the file, relative to the project.
+    """
+    place = run.place + ("-sample" if dataset.source == "sample" else "")
+    entry = {
+        "notebook": notebook,
+        "profile": run.name,
+        "device": run.device.type,
+        "data": {
+            "name": dataset.name,
+            "source": dataset.source,
+            **{part: len(getattr(dataset, part)) for part in ("train", "validation", "test")},
+            "fingerprint": dataset.fingerprint,
+        },
+        "models": [asdict(result) | {"in_band": result.in_band} for result in results],
+        "environment": environment(run),
+        "seed": run.seed,
+    }
+    path = Path("results") / place / f"{notebook}.json"
+    full_path = project_folder() / path
+    full_path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = full_path.with_suffix(".part")
+    unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, full_path)
+    return path
+
+
+def environment(run: Profile) -> dict[str, str | int]:
+    """Return the versions and the hardware that a number was measured with."""
+    on_gpu = run.device.type == "cuda"
+    hardware = (
+        torch.cuda.get_device_name(run.device)
+        if on_gpu
+        else torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    )
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "fastai")},
+        "device": hardware,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def result_table(results: Sequence[Result]) -> None:
+    """Show results as a table: what was measured, how surely, and at what cost."""
+    import pandas as pd
+    from IPython.display import display
+
+    rows = {
+        result.name: {
+            "parameters": f"{result.parameters:,}",
+            "epochs": result.epochs,
+            "training": f"{result.train_seconds:.0f} s",
+            "validation": f"{result.validation_accuracy:.4f}",
+            "test": f"{result.test_accuracy:.4f}",
+            "95 % interval": "{:.4f} to {:.4f}".format(*result.test_ci95),
+        }
+        for result in results
+    }
+    display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("model"))
