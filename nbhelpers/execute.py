@@ -82,6 +82,8 @@ def _execute(path: Path, executed: Path) -> str | None:
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=40"],
     )
     try:
         client.execute()

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, balanced_accuracy_score, con
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
 from nbhelpers.sources import project_folder
-from nbhelpers.training import History, parameter_count, predict
+from nbhelpers.training import History, parameter_count
 
 plt.style.use("tableau-colorblind10")
 plt.rcParams.update({"figure.dpi": 96, "figure.constrained_layout.use": True, "image.cmap": "gray"})
@@ -126,7 +126,7 @@ def show_confusion(
     mistakes = counts - np.diag(np.diag(counts))
     figure, axis = plt.subplots(figsize=(6.2, 5.4))
     # Only mistakes are coloured: the diagonal would drown them.
-    axis.imshow(mistakes, cmap="Oranges")
+    axis.imshow(mistakes, cmap="Oranges", vmax=max(1, 1.4 * mistakes.max()))
     ConfusionMatrixDisplay(counts, display_labels=classes).plot(
         ax=axis, colorbar=False, im_kw={"alpha": 0}, text_kw={"color": "black", "fontsize": 8}
     )
@@ -216,24 +216,25 @@ class Result:
 def test_result(
     model: torch.nn.Module,
     history: History,
-    test: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    test: Split,
+    probabilities: torch.Tensor,
     *,
     recipe: str,
     band: tuple[float, float],
 ) -> Result:
-    """Read the test set, once, and return the model's line of the results record.
+    """Return the model's line of the results record, and print it.
 
     Args:
         model: trained; nothing about it may be chosen after this.
         history: of its training.
-        test: unshuffled batches of the test split.
+        test: the test split.
+        probabilities: float32 `[n, classes]`, what `training.predict` gave for it: the one time
+            that the model sees the test images.
         recipe: the published recipe it stands beside, such as `R1`.
         band: from `Profile.band`, in which the test accuracy should lie.
     """
-    inputs, _ = next(iter(test))
-    probabilities, labels = predict(model, test)
     predictions = probabilities.argmax(1)
-    correct = int((predictions == labels).sum())
+    correct = int((predictions == test.labels).sum())
     result = Result(
         name=history.name,
         recipe=recipe,
@@ -241,11 +242,11 @@ def test_result(
         epochs=history.epochs,
         train_seconds=round(history.seconds[-1], 2),
         validation_accuracy=history.validation_accuracy[-1],
-        test_accuracy=correct / len(labels),
-        test_class_averaged_accuracy=float(balanced_accuracy_score(labels, predictions)),
-        test_ci95=confidence_interval(correct, len(labels)),
-        test_images=len(labels),
-        input_size=(inputs.shape[-2], inputs.shape[-1]),
+        test_accuracy=correct / len(test),
+        test_class_averaged_accuracy=float(balanced_accuracy_score(test.labels, predictions)),
+        test_ci95=confidence_interval(correct, len(test)),
+        test_images=len(test),
+        input_size=tuple(test.images.shape[1:]),
         expected_band=band,
     )
     low, high = result.test_ci95
