@@ -1,4 +1,4 @@
-"""`python -m nbhelpers`: look at this machine, execute the notebooks, bring the README up to date."""
+"""`python -m nbhelpers`: look at this machine, execute notebooks, bring the README up to date."""
 
 from __future__ import annotations
 

@@ -129,6 +129,6 @@ def _models(results: Path, place: str, name: str) -> list[tuple[str, str, str]]:
     record = json.loads(max(records, key=lambda p: p.stat().st_mtime).read_text(encoding="utf-8"))
     note = " (sample data)" if record["data"]["source"] == "sample" else ""
     return [
-        (model["name"], f"{model['test_accuracy']:.4f}", ("yes" if model["in_band"] else "NO") + note)
-        for model in record["models"]
+        (m["name"], f"{m['test_accuracy']:.4f}", ("yes" if m["in_band"] else "NO") + note)
+        for m in record["models"]
     ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -67,7 +66,7 @@ def show_images(
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
-        axis.imshow(image.cpu().float(), cmap="gray_r")
+        axis.imshow(image.cpu().numpy(), cmap="gray_r")
         axis.set_title(caption, fontsize=9)
     figure.suptitle(title)
     words = ", ".join(caption.replace("\n", " ") for caption in captions)
@@ -155,9 +154,10 @@ def show_mistakes(
     sureness, predicted = probabilities.max(1)
     wrong = (predicted != split.labels).nonzero()[:, 0]
     rows = wrong[sureness[wrong].argsort(descending=True)][:count]
+    truth, answers = ([split.classes[i] for i in ids[rows]] for ids in (split.labels, predicted))
     captions = [
-        f"{split.classes[split.labels[row]]} as {split.classes[predicted[row]]}\n{sureness[row]:.2f}"
-        for row in rows.tolist()
+        f"{true} as {answer}\n{sure:.2f}"
+        for true, answer, sure in zip(truth, answers, sureness[rows], strict=True)
     ]
     show_images(split.images[rows], captions, title)
     return rows
@@ -205,6 +205,7 @@ class Result:
     test_images: int
     input_size: tuple[int, int]
     expected_band: tuple[float, float]
+    published: float | None
 
     @property
     def in_band(self) -> bool:
@@ -221,6 +222,7 @@ def test_result(
     *,
     recipe: str,
     band: tuple[float, float],
+    published: float | None = None,
 ) -> Result:
     """Return the model's line of the results record, and print it.
 
@@ -232,6 +234,7 @@ def test_result(
             that the model sees the test images.
         recipe: the published recipe it stands beside, such as `R1`.
         band: from `Profile.band`, in which the test accuracy should lie.
+        published: from `Profile.published`, the test accuracy that the recipe reports.
     """
     predictions = probabilities.argmax(1)
     correct = int((predictions == test.labels).sum())
@@ -248,6 +251,7 @@ def test_result(
         test_images=len(test),
         input_size=tuple(test.images.shape[1:]),
         expected_band=band,
+        published=published,
     )
     low, high = result.test_ci95
     print(
@@ -294,7 +298,7 @@ def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Resu
     full_path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = full_path.with_suffix(".part")
     unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, full_path)
+    unfinished.replace(full_path)
     return path
 
 
@@ -331,3 +335,25 @@ def result_table(results: Sequence[Result]) -> None:
         for result in results
     }
     display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("model"))
+
+
+def ladder_figure(models: Sequence[dict]) -> Figure:
+    """Return a figure of test accuracies with their intervals, beside the published ones.
+
+    Args:
+        models: entries of `models` in results records, in the order to show them.
+    """
+    figure, axis = plt.subplots(figsize=(8, 0.34 * len(models) + 1.4))
+    rows = np.arange(len(models))[::-1]
+    ours = np.array([m["test_accuracy"] for m in models])
+    low, high = np.array([m["test_ci95"] for m in models]).reshape(-1, 2).T
+    axis.errorbar(
+        ours, rows, xerr=[ours - low, high - ours], fmt="o", capsize=3, label="ours, 95 % interval"
+    )
+    published = [m["published"] or np.nan for m in models]
+    axis.plot(published, rows, "|", markersize=12, markeredgewidth=2, label="published", color="C1")
+    axis.set_yticks(rows, [m["name"] for m in models])
+    axis.set(xlabel="accuracy on the MNIST test images", title="From one linear layer to LeNet")
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(loc="lower left")
+    return figure

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 CONNECT_SECONDS = 5  # until a server must have answered
 STALL_SECONDS = 10  # without a byte before a download counts as stalled
 LOCK_SECONDS = 900  # to wait for another process that fetches the same archive
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 14
 
 
 class SourceError(RuntimeError):
@@ -136,7 +136,7 @@ def _fetch_into(target: Path, archive: Archive) -> Path:
             continue
         for answer in answers:  # a source that lied or broke off is worth knowing about
             print(f"{archive.path}: {answer}; the next source had it.")
-        os.replace(partial, target)
+        partial.replace(target)
         return target
     tried = "".join(f"\n  - {answer}" for answer in answers) or "\n  - no mirror, no public home"
     raise Unavailable(

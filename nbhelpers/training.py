@@ -6,11 +6,11 @@ yields. `fit` gives the same numbers as the loop written out in notebook 01, fro
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -118,9 +118,11 @@ def fit(
     """
     device = next(model.parameters()).device
     history = History(name)
-    state = (model, optimizer, schedule, train, history)
-    if checkpoint and Path(checkpoint).exists():
-        _restore(Path(checkpoint), *state)
+    parts = {"model": model, "optimizer": optimizer} | ({"schedule": schedule} if schedule else {})
+    state = (parts, getattr(train, "generator", None), history)
+    checkpoint = Path(checkpoint) if checkpoint else None
+    if checkpoint and checkpoint.exists():
+        _restore(checkpoint, *state)
     with Progress(history, epochs, len(train)) as progress:
         for epoch in range(history.epochs, epochs):
             started = time.perf_counter()
@@ -157,9 +159,9 @@ def fit(
             history.validation_accuracy.append(score.accuracy)
             progress.epoch_done()
             if checkpoint:
-                _save(Path(checkpoint), *state)
+                _save(checkpoint, *state)
     if checkpoint:
-        Path(checkpoint).unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
     return history
 
 
@@ -208,30 +210,27 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _save(path: Path, model, optimizer, schedule, train, history) -> None:
+def _save(path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History) -> None:
     state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict() if schedule else None,
+        "parts": {name: part.state_dict() for name, part in parts.items()},
         "random": torch.get_rng_state(),
-        "history": asdict(history),
+        "order": order.get_state() if order else None,
+        "history": asdict(run),
     }
-    if generator := getattr(train, "generator", None):
-        state["order"] = generator.get_state()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
     torch.save(state, unfinished)
-    os.replace(unfinished, path)  # a kernel killed while saving leaves the earlier checkpoint
+    unfinished.replace(path)  # a kernel killed while saving leaves the earlier checkpoint
 
 
-def _restore(path: Path, model, optimizer, schedule, train, history) -> None:
+def _restore(
+    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History
+) -> None:
     state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if schedule:
-        schedule.load_state_dict(state["schedule"])
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
     torch.set_rng_state(state["random"])
-    if "order" in state:
-        train.generator.set_state(state["order"])
+    if order:
+        order.set_state(state["order"])
     for name, values in state["history"].items():
-        setattr(history, name, values)
+        setattr(run, name, values)

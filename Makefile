@@ -1,0 +1,84 @@
+# Everything runs in .venv, which is made on first use. `make help` lists the targets.
+#   PROFILE=smoke|quick|full   how much a run does (default: quick on a CPU, full on a GPU)
+#   NOTEBOOKS="01 05"          which notebooks (default: all)
+#   PYTHON=python3.12          the Python that .venv is made with
+
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+  BIN := .venv/Scripts
+else
+  BIN := .venv/bin
+endif
+PY := $(BIN)/python
+READY := .venv/ready
+
+# A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+ifdef PROFILE
+  export NB_PROFILE := $(PROFILE)
+endif
+
+# nbval 0.11: one notebook stays on one worker; a dead kernel is noticed within the time-out.
+NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
+	--dist loadscope notebooks
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full lint lab data bench readme publish doctor lock clean
+
+help: ## list the targets
+	@$(PYTHON) -c "import re; [print(f'make {t:<10} {h}') for t, h in \
+	re.findall(r'^([a-z-]+):.*?## (.*)', open('Makefile', encoding='utf-8').read(), re.M)]"
+
+run: $(READY) ## execute the notebooks; copies, HTML and a table of results (PROFILE=, NOTEBOOKS=, FORCE=1)
+	$(PY) -m nbhelpers run $(NOTEBOOKS) $(if $(FORCE),--force)
+
+test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
+	$(PY) -m pytest -q tests
+	NB_PROFILE=smoke NB_HEADLESS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
+
+test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
+	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(READY) ## open JupyterLab on the series
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+data: $(READY) ## fetch the data sets and check them
+	$(PY) -m nbhelpers data
+
+bench: $(READY) ## the published way of training beside ours, on this machine
+	$(PY) benchmarks/bench.py
+
+readme: $(READY) ## write the measured results into the README
+	$(PY) -m nbhelpers readme
+
+publish: $(READY) ## execute on the full data and commit-ready: notebooks, results, README
+	NB_PROFILE=full NBHELPERS_SAMPLE=never $(PY) -m nbhelpers run $(NOTEBOOKS) --force --publish
+	$(PY) -m nbhelpers readme
+
+doctor: $(READY) ## what this machine has, and what a run would use
+	$(PY) -m nbhelpers doctor
+
+lock: $(READY) ## resolve requirements.txt into requirements.lock
+	$(BIN)/uv pip compile -q requirements.txt --universal --python-version 3.11 --upgrade \
+	--custom-compile-command "make lock" -o requirements.lock
+
+clean: ## remove what runs have made; downloads, results and your own files stay
+	rm -rf build .venv .pytest_cache .ruff_cache nbhelpers.egg-info
+
+# uv is many times faster than pip; where it cannot be had, pip does the same.
+$(READY): requirements.lock requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; \
+	this is ' + sys.version.split()[0] + '. Name another with PYTHON=...')"
+	$(PYTHON) -m venv .venv
+	@if $(PY) -m pip install -q uv; then \
+	  $(BIN)/uv pip install -q --python $(PY) -r requirements.lock && \
+	  $(BIN)/uv pip install -q --python $(PY) --no-deps -e .; \
+	else \
+	  $(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps -e .; \
+	fi
+	@$(PY) -c "open('$(READY)', 'w').close()"

@@ -1,0 +1,197 @@
+"""The published way of training beside ours, in one run on this machine: `make bench`.
+
+Each recipe trains as it was published (images turned into tensors one by one by PIL transforms in a
+`DataLoader`, float32, the recipe's optimizer) and through `nbhelpers`, until the accuracy on the
+MNIST test images first reaches the mark. The test images only stop the clock here: nothing is
+chosen on them, and no result of the notebooks comes from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from nbhelpers import data, profile, reporting, training
+from nbhelpers.sources import project_folder
+
+
+def three_layers() -> nn.Module:
+    """Return R1's 784-300-50-10 network; gives logits `[b, 10]`."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 50), nn.ReLU(),
+        nn.Linear(50, 10),
+    )  # fmt: skip
+
+
+def lenet() -> nn.Module:
+    """Return R3's LeNet; gives logits `[b, 10]`."""
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5), nn.Linear(500, 10),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One network, trained both ways to the same accuracy on the test images.
+
+    Attributes:
+        name: what the table calls it.
+        make: builds the network.
+        mark: the accuracy at which the clock stops.
+        mean: what pixels in 0 to 1 are reduced by; `std`: what they are then divided by.
+        published_batch: images a batch in the recipe; `published_optimizer`: its optimizer.
+        published_epochs: when to give the published way up.
+        ours_rate: highest learning rate of our one-cycle schedule; `ours_epochs`: its length.
+        augment: how our training images are changed, if at all.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    mark: float
+    mean: float
+    std: float
+    published_batch: int
+    published_optimizer: Callable[..., torch.optim.Optimizer]
+    published_epochs: int
+    ours_rate: float
+    ours_epochs: int
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+
+CONTESTS = [
+    Contest(
+        "LeNet (R3)", lenet, 0.990, 0.5, 0.5,
+        512, lambda p: torch.optim.Adam(p, lr=0.001), 12, 0.004, 3,
+    ),
+    Contest(
+        "784-300-50-10 (R1)", three_layers, 0.971, 0.0, 1.0,
+        256, lambda p: torch.optim.SGD(p, lr=0.01), 400, 0.004, 5,
+    ),
+]  # fmt: skip
+
+
+class PictureByPicture(TorchDataset):
+    """Images as recipes load them: each becomes a PIL picture, then a tensor, every time."""
+
+    def __init__(self, split: data.Split, mean: float, std: float) -> None:
+        """Keep the images and build the transforms."""
+        self.images, self.labels = split.images.numpy(), split.labels.tolist()
+        self.transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((mean,), (std,))]
+        )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        """Return a float32 `[1, 28, 28]` tensor and its label."""
+        return self.transform(Image.fromarray(self.images[row])), self.labels[row]
+
+
+def published_way(contest: Contest, learn: data.Split, test: data.Split) -> dict[str, float]:
+    """Train as the recipe does; return seconds an epoch, seconds to the mark, and accuracy."""
+    torch.manual_seed(42)
+    model = contest.make()
+    optimizer = contest.published_optimizer(model.parameters())
+    loader = DataLoader(
+        PictureByPicture(learn, contest.mean, contest.std), contest.published_batch, shuffle=True
+    )
+    quick_test = data.Batches(test, 1000, mean=contest.mean, std=contest.std)
+    seconds = 0.0
+    for epoch in range(1, contest.published_epochs + 1):
+        started = time.perf_counter()
+        model.train()
+        for inputs, labels in loader:
+            loss = functional.cross_entropy(model(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        seconds += time.perf_counter() - started
+        accuracy = training.evaluate(model, quick_test).accuracy
+        if accuracy >= contest.mark:
+            break
+    return _outcome(contest, seconds, epoch, accuracy)
+
+
+def our_way(
+    contest: Contest, learn: data.Split, test: data.Split, run: profile.Profile
+) -> dict[str, float]:
+    """Train through nbhelpers; return the same."""
+    torch.manual_seed(42)
+    model = contest.make().to(run.device, memory_format=torch.channels_last)
+    scale = {"mean": contest.mean, "std": contest.std, "device": run.device}
+    train = data.Batches(learn, 256, shuffle=True, seed=42, **scale)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=contest.ours_rate)
+    history = training.fit(
+        model,
+        train,
+        data.Batches(test, 1000, **scale),  # watched only to stop the clock
+        optimizer=optimizer,
+        schedule=training.one_cycle(optimizer, contest.ours_rate, len(train), contest.ours_epochs),
+        epochs=contest.ours_epochs,
+        augment=contest.augment,
+        precision=run.precision,
+    )
+    reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
+    last = reached[0] if reached else history.epochs - 1
+    return _outcome(contest, history.seconds[last], last + 1, history.validation_accuracy[last])
+
+
+def _outcome(contest: Contest, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
+    return {
+        "seconds_an_epoch": seconds / epochs,
+        "epochs": epochs,
+        "seconds": seconds,
+        "accuracy": accuracy,
+        "reached": accuracy >= contest.mark,
+    }
+
+
+def main() -> None:
+    """Run every contest, print a table and write it to results/."""
+    run = profile.current()
+    # Published recipes train on all 60,000 images that are not test images, or on most of them;
+    # both ways get our 48,000 here, so that only the way differs.
+    mnist = data.mnist(run)
+    if mnist.source == "sample":
+        raise SystemExit("The benchmark needs the real MNIST: `make data` fetches it.")
+    print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
+    report = {"environment": reporting.environment(run), "contests": {}}
+    for contest in CONTESTS:
+        ways = {
+            "ours": our_way(contest, mnist.train, mnist.test, run),
+            "published": published_way(contest, mnist.train, mnist.test),
+        }
+        for way, got in ways.items():
+            print(
+                f"{contest.name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8}"
+                f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
+                + ("" if got["reached"] else f"  (did not reach {contest.mark})")
+            )
+        ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
+        print(f"{contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
+        report["contests"][contest.name] = {"mark": contest.mark, "speed_up": ratio, **ways}
+    if os.environ.get("NB_PROFILE", run.name) != "smoke":
+        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
+        path = project_folder() / "results" / place / "training.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"written to {path.relative_to(project_folder())}")
+
+
+if __name__ == "__main__":
+    main()

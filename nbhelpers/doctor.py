@@ -1,0 +1,71 @@
+"""Say what this machine has, which profile and data a run would use, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def report() -> int:
+    """Print the report; return 0 if every package is here, 1 otherwise.
+
+    Data that is not here yet is no fault: a run fetches it, or uses the embedded sample.
+    """
+    missing = []
+    print(f"Python        {platform.python_version()} ({sys.executable})")
+    for name in required_packages(PROJECT / "requirements.txt"):
+        try:
+            print(f"{name:<14}{version(name)}")
+        except PackageNotFoundError:
+            print(f"{name:<14}missing")
+            missing.append(name)
+    free = shutil.disk_usage(PROJECT).free / 1e9
+    print(f"disk          {free:.0f} GB free")
+    if missing:
+        print(
+            f"missing       {', '.join(missing)}: any make target, such as `make doctor`, installs it"
+        )
+        return 1
+    _report_profile()
+    _report_data()
+    return 0
+
+
+def required_packages(requirements: Path) -> list[str]:
+    """Return the names of the packages that a requirements file lists."""
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    return [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9_-]+", line))]
+
+
+def _report_profile() -> None:
+    from nbhelpers import profile
+
+    run = profile.current()
+    reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
+    print(f"profile       {run.name} ({reason})")
+    print(f"device        {run.device}, trains in {str(run.precision).removeprefix('torch.')}")
+
+
+def _report_data() -> None:
+    from nbhelpers import data, sources
+
+    print(f"data          {sources.data_folder()}")
+    print(f"mirror        {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}")
+    archives = data.mnist_archives()
+    here = sum(sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives)
+    if sources.sample_mode() == "always":
+        print("MNIST         the embedded sample, as NBHELPERS_SAMPLE says")
+    elif here == len(archives):
+        print("MNIST         here, verified")
+    else:
+        print(
+            f"MNIST         {here} of {len(archives)} archives here; `make data` fetches the "
+            "others. Where it cannot, runs use the embedded sample."
+        )

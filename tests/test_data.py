@@ -1,0 +1,173 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from nbhelpers import data, profile, sources
+from nbhelpers.data import Batches, DataError, Split, read_idx
+
+
+def idx_file(path, values, magic=None, cut=None):
+    header = magic or struct.pack(">BBBB", 0, 0, 8, values.ndim)
+    content = header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    path.write_bytes(gzip.compress(content)[:cut])
+    return path
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+
+
+def test_reads_what_torchvision_reads(tmp_path, images):
+    from torchvision.datasets.mnist import read_image_file
+
+    path = idx_file(tmp_path / "a.gz", images)
+    (tmp_path / "a").write_bytes(gzip.decompress(path.read_bytes()))
+    assert torch.equal(
+        torch.from_numpy(read_idx(path, (5, 28, 28))), read_image_file(str(tmp_path / "a"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "message"),
+    [
+        ({"cut": 200}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
+        ({"cut": 5}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
+        ({"magic": b"\0\0\x0d\3"}, (5, 28, 28), r"a\.gz: wrong magic number 00000d03"),
+        ({}, (6, 28, 28), r"a\.gz: announces shape \(5, 28, 28\), expected \(6, 28, 28\)"),
+    ],
+)
+def test_bad_archives_are_named(tmp_path, images, options, shape, message):
+    path = idx_file(tmp_path / "a.gz", images, **options)
+    with pytest.raises(DataError, match=message):
+        read_idx(path, shape)
+
+
+def test_missing_values_are_counted(tmp_path, images):
+    content = gzip.decompress(idx_file(tmp_path / "a.gz", images).read_bytes())
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:-10]))
+    with pytest.raises(DataError, match="3,910 values, expected 3,920"):
+        read_idx(tmp_path / "a.gz", (5, 28, 28))
+
+
+def test_header_cut_short(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"\0\0\x08\x03\0\0"))
+    with pytest.raises(DataError, match="announces shape"):
+        read_idx(tmp_path / "a.gz", (5, 28, 28))
+
+
+def test_labels_out_of_range(tmp_path, monkeypatch):
+    """A mirror whose archives have the right checksums but impossible labels."""
+    folder = tmp_path / "mirror/mnist"
+    folder.mkdir(parents=True)
+    archives = []
+    for name, count in data._MNIST_FILES.items():
+        shape = (count, 28, 28) if "images" in name else (count,)
+        path = idx_file(folder / name, np.full(shape, 11, np.uint8))
+        digest = __import__("hashlib").md5(path.read_bytes()).hexdigest()
+        archives.append(sources.Archive(f"mnist/{name}", f"md5:{digest}", ()))
+    monkeypatch.setattr(data, "mnist_archives", lambda: archives)
+    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte\.gz: label 11, expected 0 to 9"):
+        data.mnist(profile.current())
+
+
+def test_archives_have_checksums_and_several_homes():
+    archives = data.mnist_archives()
+    assert {archive.path for archive in archives} == {f"mnist/{n}" for n in data._MNIST_FILES}
+    assert all(archive.checksum.startswith("md5:") for archive in archives)
+    assert all(len(archive.urls) > 1 for archive in archives)
+
+
+# ------------------------------------------------------------------------ the embedded sample
+
+
+@pytest.fixture
+def sample(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_SAMPLE", "always")
+    monkeypatch.setenv("NB_PROFILE", "quick")
+    return data.mnist(profile.current())
+
+
+def test_sample_has_mnist_form(sample):
+    images = sample.train.images
+    assert images.dtype == torch.uint8 and images.shape[1:] == (28, 28)
+    assert (len(sample.train), len(sample.validation), len(sample.test)) == (1117, 280, 400)
+    assert sample.source == "sample"
+    mass = images.float()
+    rows = (mass.sum(2) * torch.arange(28)).sum(1) / mass.sum((1, 2))
+    assert (rows - 13.5).abs().max() <= 0.5 + 1e-4  # the centre of mass, to the nearest pixel
+
+
+def test_sample_is_announced(sample, capsys):
+    data.digits_sample(profile.current())
+    assert "SAMPLE DATA" in capsys.readouterr().out
+
+
+def test_without_network_the_sample_stands_in(monkeypatch):
+    dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
+    monkeypatch.setattr(data, "mnist_archives", lambda: dead)
+    assert data.mnist(profile.current()).source == "sample"
+    monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
+    with pytest.raises(sources.Unavailable):
+        data.mnist(profile.current())
+
+
+def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
+    image = torch.zeros(1, 20, 20, dtype=torch.uint8)
+    image[0, 0, 0] = 255  # all of the mass in a corner
+    placed = data.place_by_centre_of_mass(image, 28)
+    assert placed.sum() == 255
+
+
+# ------------------------------------------------------------------------------------ splits
+
+
+def test_splits_are_stratified_seeded_and_disjoint(sample):
+    again = data.digits_sample(profile.current())
+    assert sample.fingerprint == again.fingerprint
+    everything = Split(torch.arange(100).reshape(100, 1, 1), torch.arange(100) % 4, tuple("abcd"))
+    torch.manual_seed(1)  # must not matter
+    rest, held = data.stratified_split(everything, 20, seed=3)
+    assert held.labels.bincount().tolist() == [5, 5, 5, 5]
+    assert rest.labels.bincount().tolist() == [20, 20, 20, 20]
+    assert not set(rest.images.flatten().tolist()) & set(held.images.flatten().tolist())
+    other, _ = data.stratified_split(everything, 20, seed=4)
+    assert not torch.equal(rest.images, other.images)
+
+
+def test_smoke_is_small_and_has_every_class(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_SAMPLE", "always")
+    monkeypatch.setenv("NB_PROFILE", "smoke")
+    small = data.mnist(profile.current())
+    assert len(small.test) <= 400
+    assert small.validation.labels.bincount(minlength=10).min() > 0
+
+
+# ----------------------------------------------------------------------------------- batches
+
+
+def test_batches_hold_every_image_once(sample):
+    batches = Batches(sample.validation, 64, shuffle=True, seed=5)
+    labels = torch.cat([labels for _, labels in batches])
+    assert len(batches) == 5 and len(labels) == 280
+    assert torch.equal(labels.bincount(), sample.validation.labels.bincount())
+
+
+def test_batches_are_scaled_and_in_order(sample):
+    inputs, labels = next(iter(Batches(sample.train, 8, mean=0.5, std=0.5)))
+    expected = (sample.train.images[:8, None] / 255 - 0.5) / 0.5
+    assert inputs.dtype == torch.float32 and labels.dtype == torch.int64
+    assert torch.allclose(inputs, expected, atol=1e-6)
+    assert torch.equal(labels, sample.train.labels[:8])
+
+
+def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
+    batches = Batches(sample.train, 2000, shuffle=True, seed=5)
+    first, second = (next(iter(batches))[1] for _ in range(2))
+    again = next(iter(Batches(sample.train, 2000, shuffle=True, seed=5)))[1]
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)

@@ -1,0 +1,159 @@
+"""Hygiene of the committed notebooks: executed, clean, readable, and in step with the package."""
+
+import ast
+import importlib
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+MEGABYTES = 1.5
+LONGEST_CELL = 30
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def shown_text(notebook):
+    """All text that a reader sees in outputs; pictures are left out."""
+    return json.dumps(
+        [
+            {
+                **output,
+                "data": {k: v for k, v in output.get("data", {}).items() if "image" not in k},
+            }
+            for output in outputs(notebook)
+        ],
+        ensure_ascii=False,
+    )
+
+
+def test_the_series_is_numbered_without_gaps():
+    numbers = [int(path.name[:2]) for path in PATHS]
+    assert numbers == list(range(len(PATHS)))
+
+
+def test_valid_and_small(path, notebook):
+    nbformat.validate(notebook)
+    assert path.stat().st_size < MEGABYTES * 1e6
+
+
+def test_executed_in_order_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_no_error_and_no_warning(notebook):
+    assert not [output for output in outputs(notebook) if output.output_type == "error"]
+    assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
+    assert not re.search(r"Warning\b", shown_text(notebook))
+
+
+def test_real_data_at_the_full_profile(notebook):
+    assert "SAMPLE DATA" not in shown_text(notebook)
+    assert "full profile" in shown_text(notebook)
+
+
+def test_no_machine_path_and_no_progress_residue(notebook):
+    text = shown_text(notebook) + prose(notebook)
+    assert not re.search(r"/(home|root|tmp|Users|work|mnt|opt)/|[A-Z]:\\\\", text)
+    assert not re.search(r"<progress|\d+%\|", text)
+
+
+def test_no_widget_state_and_no_timing_metadata(notebook):
+    assert "widgets" not in notebook.metadata
+    assert not [cell for cell in notebook.cells if "execution" in cell.metadata]
+    assert "widget-view" not in shown_text(notebook)
+
+
+def test_every_figure_has_an_alternative_text(notebook):
+    for output in outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            assert len(output.metadata["image/png"]["alt"]) > 20
+    assert not re.search(r"!\[\]\(", prose(notebook))
+
+
+def test_one_title_and_numbered_sections(path, notebook):
+    lines = re.sub(r"```.*?```", "", prose(notebook), flags=re.S).splitlines()
+    number = int(path.name[:2])
+    assert [line for line in lines if line.startswith("# ")] == [
+        line for line in lines if line.startswith(f"# {number} · ")
+    ]
+    sections = [line for line in lines if line.startswith("## ")]
+    expected = [f"## {number}.{i + 1} " for i in range(len(sections))]
+    assert [line[: len(start)] for line, start in zip(sections, expected, strict=True)] == expected
+
+
+def test_links_between_notebooks_lead_somewhere(notebook):
+    for target in re.findall(r"\]\(([^)#]+\.ipynb)[^)]*\)", prose(notebook)):
+        assert (FOLDER / target).exists(), target
+
+
+def test_the_anatomy_is_complete(notebook):
+    text = prose(notebook)
+    for part in (
+        "Your guess",
+        "your guess right",
+        "Recap",
+        "Exercises",
+        "<details>",
+        "What to see",
+    ):
+        assert part in text, part
+
+
+def test_cells_are_short(notebook):
+    longest = max(len(cell.source.splitlines()) for cell in code_cells(notebook))
+    assert longest <= LONGEST_CELL
+
+
+def test_every_helper_that_is_used_exists(notebook):
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(notebook)))
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbhelpers"):
+            for name in node.names:
+                try:
+                    found = importlib.import_module(f"{node.module}.{name.name}")
+                except ModuleNotFoundError:
+                    found = getattr(importlib.import_module(node.module), name.name)
+                modules[name.asname or name.name] = found
+    assert modules
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            if type(module) is type(ast):
+                assert hasattr(module, node.attr), f"{node.value.id}.{node.attr}"
+
+
+def test_no_notebook_owns_an_epoch_count(notebook):
+    for cell in code_cells(notebook):
+        assert not re.search(r"\bepochs\s*=\s*\d|range\(\d+\):\s*# epochs?", cell.source)
+
+
+def test_markers_for_tests_are_tags_only(notebook):
+    for cell in code_cells(notebook):
+        assert "NBVAL" not in cell.source

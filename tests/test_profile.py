@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from nbhelpers import profile
+from nbhelpers.profile import ProfileError
+
+
+def test_default_follows_the_device():
+    run = profile.current()
+    assert run.name == ("full" if torch.cuda.is_available() else "quick")
+
+
+def test_unknown_profile_is_refused(monkeypatch):
+    monkeypatch.setenv("NB_PROFILE", "fast")
+    with pytest.raises(ProfileError, match=r"'fast'.*smoke, quick, full"):
+        profile.current()
+
+
+def test_unknown_device_is_refused(monkeypatch):
+    monkeypatch.setenv("NB_DEVICE", "abacus")
+    with pytest.raises(ProfileError, match="abacus"):
+        profile.current()
+
+
+def test_unknown_setting_lists_the_known_ones():
+    with pytest.raises(ProfileError, match=r"\[epochs\] entry 'nothing'.*linear"):
+        profile.current().epochs("nothing")
+
+
+@pytest.mark.parametrize("name", profile.NAMES)
+def test_every_entry_fits_every_profile(monkeypatch, name):
+    monkeypatch.setenv("NB_PROFILE", name)
+    run, table = profile.current(), profile._table()
+    assert all(run.epochs(entry) >= 1 for entry in table["epochs"])
+    for entry in table["bands"]:
+        low, high = run.band(entry, "full")
+        assert 0 <= low < high <= 1
+        assert name == "smoke" or entry == "sample" or high - low <= 0.03, "a band says something"
+    assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
+
+
+def test_smoke_is_quicker_than_quick_and_quick_than_full():
+    table = profile._table()
+    assert all(values == sorted(values) for values in table["epochs"].values())
+
+
+def test_sample_data_has_a_band_of_its_own():
+    run = profile.current()
+    assert run.band("linear", "sample") == run.band("sample", "full")
+
+
+def test_precision_is_one_that_training_takes():
+    assert profile.current().precision in (torch.bfloat16, torch.float32)

@@ -1,0 +1,91 @@
+"""The set-up files agree with one another, and the README with what was measured."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from nbhelpers import doctor, execute, readme
+from nbhelpers.__main__ import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def lines_of(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [line.split(";")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
+
+
+def test_lock_satisfies_every_requirement():
+    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    for requirement in map(Requirement, lines_of("requirements.txt")):
+        assert requirement.specifier.contains(locked[requirement.name]), requirement
+
+
+def test_package_and_conda_read_the_same_list():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["dependencies"]
+    listed = {str(Requirement(line)) for line in lines_of("requirements.txt")}
+    assert {str(Requirement(line)) for line in requires("nbhelpers")} == listed
+    conda = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert "-r requirements.txt" in conda
+    assert f"python{project['project']['requires-python']}" in conda
+
+
+def test_environment_is_the_locked_one():
+    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    for name in ("torch", "torchvision", "fastai", "nbval"):
+        assert version(name).split("+")[0] == locked[name]
+
+
+def test_owner_s_packages_are_required():
+    names = doctor.required_packages(ROOT / "requirements.txt")
+    owners = ["torch", "torchvision", "fastai", "jupyterlab", "matplotlib", "scikit-learn", "nbval"]
+    assert set(owners) <= set(names)
+
+
+def test_readme_shows_what_was_measured():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.updated(text) == text, "stale: run `make readme`"
+
+
+def test_readme_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_doctor_reports(capsys):
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    for word in ("Python", "torch", "profile", "device", "MNIST"):
+        assert word in said
+
+
+def test_doctor_and_help_need_no_packages():
+    """They must work on a bare Python, where something is missing."""
+    program = "import sys; sys.path.insert(0, '.'); from nbhelpers.__main__ import main; main()"
+    answer = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, "doctor"],
+        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert "missing" in answer.stdout, answer.stderr
+
+
+def test_unknown_notebook_is_named(capsys):
+    with pytest.raises(FileNotFoundError, match="no notebook begins with '77'"):
+        execute.find(ROOT / "notebooks", ["77"])
+    assert main(["run", "77"]) == 1
+    assert "01_one_linear_layer" in capsys.readouterr().err
+
+
+def test_every_make_target_has_help():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"\.PHONY: (.*)", text)[1].split()
+    helped = re.findall(r"^([a-z-]+):.*?## ", text, re.M)
+    assert set(targets) - set(helped) == {"lint"}

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from nbhelpers import profile, reporting
+from nbhelpers.data import Dataset, Split
+from nbhelpers.training import History
+
+
+@pytest.fixture
+def split():
+    images = torch.zeros(6, 8, 8, dtype=torch.uint8)
+    images[:, 2:5, 3] = 255
+    return Split(images, torch.tensor([0, 0, 0, 1, 1, 2]), ("a", "b", "c"))
+
+
+PROBABILITIES = torch.tensor(
+    [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0], [0.1, 0.9, 0], [0, 0.4, 0.6], [0, 0.1, 0.9]]
+)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was handed to the notebook to show: (data, metadata)."""
+    calls = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata=None, **_: calls.append((data, metadata))
+    )
+    return calls
+
+
+def test_figures_carry_alternative_text_and_are_closed(shown, split):
+    history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])
+    reporting.show_curves(history)
+    reporting.show_images(split.images, list("aabbbc"), "Letters", columns=3)
+    reporting.show_confusion(split.labels, PROBABILITIES.argmax(1), split.classes, "Confusion")
+    alts = [metadata["image/png"]["alt"] for _, metadata in shown]
+    assert "0.7500 after epoch 2" in alts[0]
+    assert "6 pictures in 2 rows" in alts[1]
+    assert "a taken for b 2 times" in alts[2]
+    assert all(data["image/png"].startswith(b"\x89PNG") for data, _ in shown)
+    assert plt.get_fignums() == []
+
+
+def test_mistakes_are_ordered_by_how_sure_the_model_was(shown, split):
+    rows = reporting.show_mistakes(split, PROBABILITIES, "Mistakes")
+    assert rows.tolist() == [1, 2, 4]
+    assert "a as b 0.80" in shown[0][1]["image/png"]["alt"]
+
+
+def test_most_confused_pairs(split):
+    pairs = reporting.most_confused(split.labels, PROBABILITIES.argmax(1), split.classes)
+    assert pairs == [("a", "b", 2), ("b", "c", 1)]
+
+
+def test_wilson_interval():
+    # Brown, Cai, DasGupta (2001) give the formula; here by hand for 9,165 of 10,000
+    low, high = reporting.confidence_interval(9165, 10_000)
+    z, n, p = 1.959964, 10_000, 0.9165
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    assert (low, high) == (
+        pytest.approx(centre - half, abs=1e-6), pytest.approx(centre + half, abs=1e-6),
+    )  # fmt: skip
+
+
+def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reporting, "project_folder", lambda: tmp_path)
+    model = torch.nn.Linear(4, 3)
+    history = History("tiny", [1.0], [0.5], [0.9], [0.6], [1.234])
+    result = reporting.test_result(
+        model, history, split, PROBABILITIES, recipe="R1", band=(0.4, 0.6)
+    )
+    assert "test accuracy 0.5000" in capsys.readouterr().out
+    assert result.test_class_averaged_accuracy == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
+    run = profile.current()
+    dataset = Dataset("letters", "full", split, split, split)
+    path = reporting.record(run, dataset, "99_nothing", [result])
+    entry = json.loads((tmp_path / path).read_text(encoding="utf-8"))
+    assert path.as_posix() == f"results/{run.place}/99_nothing.json"
+    assert entry["models"][0]["parameters"] == 15
+    assert entry["models"][0]["in_band"] is True
+    assert entry["data"]["fingerprint"] == dataset.fingerprint
+    assert entry["environment"]["torch"] == torch.__version__.split("+")[0]
+
+    sample = Dataset("letters", "sample", split, split, split)
+    assert reporting.record(run, sample, "99_nothing", [result]).parent.name.endswith("-sample")

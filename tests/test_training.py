@@ -1,0 +1,129 @@
+import pytest
+import torch
+from torch import nn
+
+from nbhelpers import data, training
+from nbhelpers.data import Batches, Split
+from nbhelpers.training import evaluate, fit, one_cycle, parameter_count, predict
+
+
+@pytest.fixture
+def split():
+    """Two easy classes: ink in the left half or in the right."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (250,), generator=generator)
+    images = torch.randint(0, 120, (250, 6, 6), generator=generator, dtype=torch.uint8)
+    images[labels == 0, :, :3] += 130
+    images[labels == 1, :, 3:] += 130
+    return Split(images, labels, ("left", "right"))
+
+
+def new_model(dropout=0.0):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(36, 2))
+
+
+def run(split, epochs, model=None, checkpoint=None, **options):
+    model = model or new_model(0.2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    train = Batches(split, 64, shuffle=True, seed=3)
+    schedule = one_cycle(optimizer, 0.05, len(train), 6)
+    return model, fit(
+        model, train, Batches(split, 64), optimizer=optimizer, schedule=schedule,
+        epochs=epochs, checkpoint=checkpoint, **options,
+    )  # fmt: skip
+
+
+def test_learns(split):
+    _, history = run(split, 6)
+    assert history.epochs == 6
+    assert history.validation_accuracy[-1] > 0.99
+    assert history.train_loss[-1] < history.train_loss[0]
+    assert history.seconds == sorted(history.seconds)
+
+
+def test_same_seed_same_numbers(split):
+    first, second = run(split, 2)[1], run(split, 2)[1]
+    assert first.train_loss == second.train_loss
+
+
+def test_bfloat16_learns_too(split):
+    assert run(split, 6, precision=torch.bfloat16)[1].validation_accuracy[-1] > 0.99
+
+
+def test_resumed_training_gives_the_same_numbers(split, tmp_path, monkeypatch):
+    """Killed in the middle of the fourth epoch, then called again."""
+    whole, history = run(split, 6)
+    calls = []
+
+    def dies(inputs):
+        calls.append(None)
+        if len(calls) == 3 * 4 + 2:
+            raise KeyboardInterrupt
+        return inputs
+
+    file = tmp_path / "deep/state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(split, 6, checkpoint=file, augment=dies)
+    assert file.exists()
+    resumed, resumed_history = run(split, 6, checkpoint=file)
+    assert resumed_history.train_loss == history.train_loss
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_is_told(split):
+    model = new_model()
+    nn.init.constant_(model[2].weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="smaller learning rate"):
+        run(split, 1, model=model)
+
+
+def test_evaluation_counts_images_not_batches(split):
+    class Says0(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, inputs):
+            return torch.tensor([[1.0, 0.0]]).repeat(len(inputs), 1)
+
+    score = evaluate(Says0(), Batches(split, 240))  # batches of 240 and 10
+    assert score.correct == (split.labels == 0).sum()
+    assert score.images == 250
+    assert score.accuracy == score.correct / 250
+    expected = nn.functional.cross_entropy(torch.tensor([[1.0, 0.0]]).repeat(250, 1), split.labels)
+    assert score.loss == pytest.approx(expected.item())
+
+
+def test_evaluation_switches_dropout_off_and_training_on_again(split):
+    model, _ = run(split, 1, model=new_model(0.5))
+    batches = Batches(split, 64)
+    assert evaluate(model, batches) == evaluate(model, batches)
+    assert not model.training
+
+
+def test_probabilities(split):
+    model, _ = run(split, 1)
+    probabilities, labels = predict(model, Batches(split, 64))
+    assert probabilities.shape == (250, 2) and probabilities.dtype == torch.float32
+    assert torch.allclose(probabilities.sum(1), torch.ones(250))
+    assert torch.equal(labels, split.labels)
+
+
+def test_parameters_are_counted():
+    assert parameter_count(new_model()) == 36 * 2 + 2
+
+
+def test_augmentation_changes_training_only(split):
+    seen = []
+    run(split, 1, augment=lambda inputs: seen.append(len(inputs)) or inputs)
+    assert sum(seen) == 250
+
+
+def test_module_has_no_other_public_names():
+    """What notebooks use is what is documented."""
+    for name in ("fit", "evaluate", "predict", "one_cycle", "History", "Score"):
+        assert getattr(training, name).__doc__
+    assert data.Batches.__doc__
