@@ -29,9 +29,7 @@ def report() -> int:
     free = shutil.disk_usage(PROJECT).free / 1e9
     print(f"disk          {free:.0f} GB free")
     if missing:
-        print(
-            f"missing       {', '.join(missing)}: any make target, such as `make doctor`, installs it"
-        )
+        print(f"missing       {', '.join(missing)}; `make doctor` installs the course's packages")
         return 1
     _report_profile()
     _report_data()
