@@ -30,11 +30,13 @@ class Split:
         images: uint8 `[n, height, width]`; 0 is paper, 255 is ink.
         labels: int64 `[n]`, indices into `classes`.
         classes: the text of each class, such as `"7"`.
+        writers: int64 `[n]`, who wrote each, where that is known.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     classes: tuple[str, ...]
+    writers: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -42,7 +44,8 @@ class Split:
 
     def __getitem__(self, rows: torch.Tensor | slice) -> Split:
         """Return the split of the images at `rows` (int64 indices, a bool mask or a slice)."""
-        return replace(self, images=self.images[rows], labels=self.labels[rows])
+        writers = None if self.writers is None else self.writers[rows]
+        return replace(self, images=self.images[rows], labels=self.labels[rows], writers=writers)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def mnist(run: Profile) -> Dataset:
     learn = Split(torch.from_numpy(train_images), torch.from_numpy(train_labels), DIGITS)
     test = Split(torch.from_numpy(test_images), torch.from_numpy(test_labels), DIGITS)
     train, validation = stratified_split(learn, 12_000, run.seed)
-    return _sized(Dataset("MNIST", "full", train, validation, test), run)
+    return sized(Dataset("MNIST", "full", train, validation, test), run)
 
 
 def mnist_archives() -> list[sources.Archive]:
@@ -194,7 +197,7 @@ def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always
     """
     from sklearn.datasets import load_digits
 
-    _banner(reason)
+    banner(reason)
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
     large = torch.nn.functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
@@ -202,7 +205,7 @@ def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always
     everything = Split(images, torch.from_numpy(digits.target).long(), DIGITS)
     learn, test = stratified_split(everything, 400, run.seed)
     train, validation = stratified_split(learn, 280, run.seed)
-    return _sized(Dataset("MNIST", "sample", train, validation, test), run)
+    return sized(Dataset("MNIST", "sample", train, validation, test), run)
 
 
 def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
@@ -229,7 +232,8 @@ def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
     return placed
 
 
-def _banner(reason: str) -> None:
+def banner(reason: str) -> None:
+    """Show, so that no one can overlook it, that what follows is on sample data, and why."""
     from IPython.display import HTML, display
 
     class Banner(HTML):
@@ -261,7 +265,7 @@ def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Spl
     return split[torch.from_numpy(rest)], split[torch.from_numpy(held)]
 
 
-def _sized(dataset: Dataset, run: Profile) -> Dataset:
+def sized(dataset: Dataset, run: Profile) -> Dataset:
     """Cut each split to the profile's size, classes in proportion."""
     cut = {}
     for name in ("train", "validation", "test"):

@@ -44,7 +44,8 @@ class Archive:
 
     Attributes:
         path: where it lies below the data folder and below a mirror: `mnist/name.gz`.
-        checksum: `<algorithm>:<hexadecimal digest>`, for example `md5:f68b…`.
+        checksum: `<algorithm>:<hexadecimal digest>`, for example `md5:f68b…`; `git-blob:…` is the
+            id that git gives a file.
         urls: its public homes, best first.
     """
 
@@ -86,6 +87,9 @@ def has_checksum(path: Path, checksum: str) -> bool:
         return False
     algorithm, _, digest = checksum.partition(":")
     with path.open("rb") as file:
+        if algorithm == "git-blob":  # SHA-1 of a header and the content
+            header = b"blob %d\0" % path.stat().st_size
+            return hashlib.file_digest(file, lambda: hashlib.sha1(header)).hexdigest() == digest
         return hashlib.file_digest(file, algorithm).hexdigest() == digest
 
 

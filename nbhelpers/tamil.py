@@ -1,0 +1,382 @@
+"""HPL Tamil: 156 handwritten characters, read from every layout in which people have them.
+
+Source: HP Labs India, isolated handwritten Tamil characters, http://lipitk.sourceforge.net/
+datasets/tamilchardata.htm; its official split is that of the IWFHR 2006 competition. For research
+use only; see `data/README.md`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from zlib import error as ZlibError
+
+import numpy as np
+import torch
+from PIL import Image, ImageChops, UnidentifiedImageError
+from sklearn.model_selection import GroupShuffleSplit
+
+from nbhelpers import data, sources
+from nbhelpers.data import DataError, Dataset, Split
+from nbhelpers.profile import Profile
+
+CLASSES = 156
+UNKNOWN = -1  # the writer or the trial of an image whose name does not tell it
+
+# Limits that no honest archive comes near; the real ones hold 51,000 files of 2 kB.
+MOST_FILES = 200_000
+MOST_FILE_BYTES = 1_000_000
+MOST_PIXELS = 4_000_000
+
+_HOMES = (
+    "http://shiftleft.com/mirrors/www.hpl.hp.com/india/research/penhw-resources/",
+    "https://raw.githubusercontent.com/Seenivasanseeni/TamilCharacterRecognition/master/Datasets/",
+)
+
+
+def _archives(name: str, git_blob: str, repacked: str) -> tuple[sources.Archive, sources.Archive]:
+    """Return the archive as HP Labs publish it, and the same images repacked, for mirrors."""
+    published = f"{name}.tar.gz"
+    urls = tuple(home + published for home in _HOMES)
+    return (
+        sources.Archive(f"hpl-tamil/{name}.tar.xz", f"sha256:{repacked}", ()),
+        sources.Archive(f"hpl-tamil/{published}", f"git-blob:{git_blob}", urls),
+    )
+
+
+TRAIN = _archives(
+    "hpl-tamil-iwfhr06-train-offline",
+    "6c575f4833ae2cd8293c5c460b8f7993b589b5f8",
+    "69d2c6cc707ccf78ed82c0e5e92b7d760020e9a55889928ac1341694bd9bcd3b",
+)
+TEST = _archives(
+    "hpl-tamil-iwfhr06-test-offline",
+    "09cd8aeed231904226d2be4a96353c98915f1a0b",
+    "732060072ec43790d1d290d7d0ad6f3bcacd1a39114719b5c8c9fae34755184b",
+)
+CITATION = (
+    "HPL Tamil is for research use only: do not pass it on. Please cite HP Labs India, Isolated "
+    "Handwritten Tamil Character dataset, http://lipitk.sourceforge.net/datasets/tamilchardata.htm"
+)
+
+
+@dataclass(frozen=True)
+class Characters:
+    """What an archive or a folder holds, ordered by writer, class and trial.
+
+    Attributes:
+        images: uint8 `[n, side, side]`; 0 is paper, 255 is ink.
+        labels: int64 `[n]`, 0 to 155.
+        writers: int64 `[n]`; -1 where the names do not tell.
+        sizes: int32 `[n, 2]`, height and width of the original pictures in pixels.
+        skipped: how many files were no images (`._*`, `.DS_Store`, `Thumbs.db` and other).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    writers: np.ndarray
+    sizes: np.ndarray
+    skipped: int
+
+
+# ---------------------------------------------------------------------------------- the data set
+
+
+@cache
+def class_table() -> tuple[tuple[str, str], ...]:
+    """Return the Unicode text and the transliteration (ISO 15919) of the 156 classes, in order."""
+    path = sources.project_folder() / "data" / "tamil_classes.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple((row["text"], row["transliteration"]) for row in csv.DictReader(file))
+
+
+def tamil(run: Profile, side: int = 64, split: str = "official") -> Dataset:
+    """Return HPL Tamil as three splits of square images.
+
+    `official`: the competition's test split, whose 26,926 images come from writers of their own;
+    its training split is divided so that validation, too, has writers of its own (one in ten).
+    `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
+    validation; only to compare with numbers published on such a split.
+
+    Where neither cache, mirror nor internet has the data, synthetic writers stand in.
+
+    Args:
+        run: decides how many images are used.
+        side: of the images, in pixels.
+        split: `official` or `random`.
+
+    Raises:
+        ValueError: `split` is neither.
+        DataError: an archive is damaged.
+        SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
+    """
+    if split not in ("official", "random"):
+        raise ValueError(f"split is {split!r}. Expected 'official' or 'random'.")
+    mode, source = sources.sample_mode(), "full"
+    try:
+        if mode == "always":
+            raise sources.Unavailable("NBHELPERS_SAMPLE is set to always")
+        learn, test = (_split(_imported(_fetch(part), side)) for part in (TRAIN, TEST))
+    except sources.Unavailable as error:
+        if mode == "never":
+            raise
+        data.banner(str(error))
+        learn, test, source = *_synthetic(side), "sample"
+    if split == "official":
+        train, validation = split_by_writer(learn, 0.1, run.seed)
+    else:
+        everything = Split(
+            torch.cat([learn.images, test.images]),
+            torch.cat([learn.labels, test.labels]),
+            learn.classes,
+        )
+        learn, test = data.stratified_split(everything, len(everything) // 5, run.seed)
+        train, validation = data.stratified_split(learn, len(learn) // 10, run.seed)
+    return data.sized(Dataset("HPL Tamil", source, train, validation, test), run)
+
+
+def split_by_writer(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Divide `split` so that `share` of its writers, drawn at random, are held out with all images.
+
+    Raises:
+        ValueError: the writers are not known.
+    """
+    if split.writers is None:
+        raise ValueError("These images do not tell who wrote them.")
+    divide = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    rest, held = next(divide.split(split.labels, groups=split.writers))
+    return split[torch.from_numpy(rest)], split[torch.from_numpy(held)]
+
+
+def _fetch(archives: tuple[sources.Archive, ...]) -> Path:
+    for archive in archives:
+        if sources.has_checksum(sources.cached_path(archive), archive.checksum):
+            return sources.cached_path(archive)
+    answers = []
+    for archive in archives:
+        try:
+            path = sources.fetch(archive)
+        except sources.Unavailable as error:
+            answers.append(str(error))
+        else:
+            print(CITATION)
+            return path
+    raise sources.Unavailable("\n".join(answers))
+
+
+def _split(characters: Characters) -> Split:
+    writers = torch.from_numpy(characters.writers)
+    return Split(
+        torch.from_numpy(characters.images),
+        torch.from_numpy(characters.labels),
+        tuple(text for text, _ in class_table()),
+        None if (writers == UNKNOWN).all() else writers,
+    )
+
+
+def _imported(archive: Path, side: int) -> Characters:
+    """Read an archive, or what an earlier reading has kept."""
+    kept = archive.with_name(f"{archive.name}.{side}px.npz")
+    if kept.exists() and kept.stat().st_mtime >= archive.stat().st_mtime:
+        with np.load(kept) as arrays:
+            return Characters(**{name: arrays[name] for name in arrays})
+    characters = read_characters(archive, side)
+    unfinished = kept.with_name(f"{kept.name}.part")
+    with unfinished.open("wb") as file:
+        np.savez(file, **vars(characters))
+    unfinished.replace(kept)
+    return characters
+
+
+def _synthetic(side: int) -> tuple[Split, Split]:
+    from nbhelpers.synthetic import write_synthetic_writers
+
+    folder = sources.data_folder() / "downloads" / "hpl-tamil" / "synthetic"
+    if not folder.exists():
+        write_synthetic_writers(folder)
+    everything = _split(read_characters(folder, side))
+    return split_by_writer(everything, 0.2, seed=0)
+
+
+# ---------------------------------------------------------------------------------- the importer
+
+_LAYOUTS = (  # what stands in the path of an image: class, writer, trial
+    re.compile(r"(?:^|/)usr_(?P<writer>\d+)/(?P<label>\d+)t(?P<trial>\d+)\.tiff?$"),
+    re.compile(r"(?:^|/)(?P<label>\d+)t(?P<trial>\d+)\.usr_(?P<writer>\d+)\.tiff?$"),
+    re.compile(r"(?:^|/)(?P<label>\d+)u(?P<writer>\d+)t(?P<trial>\d+)\.tiff?$"),
+)
+_NUMBERED = re.compile(r"(?:^|/)(?P<number>\d+)\.tiff?$")
+_GROUND_TRUTH = "ground_truth.txt"
+
+
+def read_characters(source: Path | str, side: int = 64) -> Characters:
+    """Read the images of an archive (`.tar.gz`, `.tar.xz`, `.zip`) or a folder, in any layout.
+
+    The layouts: `usr_<writer>/<class>t<trial>.tiff` · `<class>t<trial>.usr_<writer>.tiff` ·
+    `<class>u<writer>t<trial>.tiff` · `<number>.tiff` with a `ground_truth.txt` of
+    `<number> <class>` lines. Nothing is unpacked to disk. Each image is scaled to fit the square
+    with its proportions kept, anti-aliased and centred.
+
+    Args:
+        source: an archive or a folder.
+        side: of the squares, in pixels.
+
+    Raises:
+        DataError: there is no such file, the archive is damaged, tries to climb out of the folder
+            or is far too large; an image is unreadable, of no known class or layout; the ground
+            truth does not fit the images; there are no images.
+    """
+    source = Path(source)
+    items: list[_Item] = []
+    numbered: dict[int, _Item] = {}
+    truth: dict[int, int] | None = None
+    skipped = 0
+    for name, content in _files(source):
+        where, base = f"{source}: {name}", PurePosixPath(name).name
+        if base == _GROUND_TRUTH:
+            truth = _ground_truth(where, content)
+        elif base.startswith("._") or not base.lower().endswith((".tif", ".tiff")):
+            skipped += 1
+        elif match := next(filter(None, (layout.search(name) for layout in _LAYOUTS)), None):
+            label, writer = _class(match["label"], where), int(match["writer"])
+            order = (writer, label, int(match["trial"]))
+            items.append(_Item(order, label, writer, *_square(content, side, where)))
+        elif match := _NUMBERED.search(name):
+            number = int(match["number"])
+            item = _Item((number,), UNKNOWN, UNKNOWN, *_square(content, side, where))
+            numbered[number] = item
+        else:
+            raise DataError(
+                f"{where}: the name tells no class. Expected for example usr_26/154t05.tiff, "
+                "154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff."
+            )
+    if numbered:
+        items += _with_truth(numbered, truth, source)
+    if not items:
+        raise DataError(f"{source}: holds no images of Tamil characters (*.tiff).")
+    if skipped:
+        print(f"{source.name}: {skipped:,} files that are no images were skipped")
+    items.sort(key=lambda item: item.order)
+    return Characters(
+        np.stack([item.image for item in items]),
+        np.array([item.label for item in items], np.int64),
+        np.array([item.writer for item in items], np.int64),
+        np.array([item.size for item in items], np.int32),
+        skipped,
+    )
+
+
+class _Item(NamedTuple):
+    order: tuple[int, ...]  # where it stands among the others, whatever the archive's order
+    label: int
+    writer: int
+    image: np.ndarray
+    size: tuple[int, int]
+
+
+def _with_truth(
+    numbered: dict[int, _Item], truth: dict[int, int] | None, source: Path
+) -> list[_Item]:
+    if truth is None:
+        raise DataError(f"{source}: numbered images, but no {_GROUND_TRUTH} that names classes.")
+    if numbered.keys() != truth.keys():
+        without, unused = (
+            sorted(one.keys() - other.keys())[:3]
+            for one, other in ((numbered, truth), (truth, numbered))
+        )
+        raise DataError(
+            f"{source}: {_GROUND_TRUTH} does not fit the images: {len(numbered):,} images, "
+            f"{len(truth):,} lines; images without a line {without}, "
+            f"lines without an image {unused}."
+        )
+    return [item._replace(label=truth[number]) for number, item in numbered.items()]
+
+
+def _ground_truth(name: str, content: bytes) -> dict[int, int]:
+    truth = {}
+    for line in content.decode("ascii", errors="replace").split("\n"):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"\s*(\d+)(?:\.tiff?)?\s+(\d+)\s*", line)
+        if not match:
+            raise DataError(f"{name}: cannot read the line {line!r}. Expected '<number> <class>'.")
+        truth[int(match[1])] = _class(match[2], name)
+    return truth
+
+
+def _class(digits: str, name: str) -> int:
+    label = int(digits)
+    if label >= CLASSES:
+        raise DataError(f"{name}: unknown class {digits}. Expected 000 to {CLASSES - 1}.")
+    return label
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each regular file; raise DataError for what cannot be trusted."""
+    count = 0
+    try:
+        for name, size, read in _listed(source):
+            count += 1
+            if count > MOST_FILES:
+                raise DataError(
+                    f"{source}: more than {MOST_FILES:,} files; this is no HPL archive."
+                )
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise DataError(f"{source}: {name!r} would climb out of the folder; not read.")
+            if size > MOST_FILE_BYTES:
+                raise DataError(
+                    f"{source}: {name} has {size:,} bytes, more than {MOST_FILE_BYTES:,}; not read."
+                )
+            yield name, read()
+    except (tarfile.TarError, zipfile.BadZipFile, LZMAError, ZlibError, EOFError) as error:
+        raise DataError(
+            f"{source}: damaged archive ({error}). Delete it and fetch it again."
+        ) from None
+
+
+def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Yield name, size in bytes and a reader of each regular file, in the order of the archive."""
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                yield path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes
+    elif not source.is_file():
+        raise DataError(f"{source}: no such file or folder.")
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield info.filename, info.file_size, partial(archive.read, info)
+    else:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, member.size, archive.extractfile(member).read
+                archive.members = []  # a tar file remembers every member it has read
+
+
+def _square(content: bytes, side: int, where: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the image as uint8 `[side, side]`, ink on paper, and its original (height, width)."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise DataError(f"{where}: {picture.width} × {picture.height} pixels; not read.")
+            grey = ImageChops.invert(picture.convert("L"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{where}: an unreadable image ({error}).") from None
+    room = side - 2 * max(1, side // 32)
+    scale = room / max(grey.size)
+    width, height = (max(1, round(length * scale)) for length in grey.size)
+    square = Image.new("L", (side, side))
+    small = grey.resize((width, height), Image.Resampling.BILINEAR)  # anti-aliased when it shrinks
+    square.paste(small, ((side - width) // 2, (side - height) // 2))
+    return np.asarray(square), (grey.height, grey.width)

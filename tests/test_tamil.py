@@ -1,0 +1,167 @@
+"""The importer, on every layout and on every kind of damage.
+
+Pictures come from the real archives where a mirror has them, else from the synthetic writers.
+"""
+
+import io
+import os
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nbhelpers import tamil
+from nbhelpers.data import DataError
+from nbhelpers.tamil import read_characters
+
+
+def picture(width=90, height=60, mark=0):
+    """A black stroke on white, as the bytes of a 1-bit TIFF."""
+    image = Image.new("1", (width, height), 1)
+    image.paste(0, (5, 5, width - 5, 9))
+    image.paste(0, (5 + mark, 5, 9 + mark, height - 5))
+    content = io.BytesIO()
+    image.save(content, "TIFF")
+    return content.getvalue()
+
+
+# (writer, class, trial): three writers, two of them with two trials of a class
+CHARACTERS = [(7, 0, 1), (7, 0, 2), (7, 154, 1), (26, 0, 1), (26, 154, 5), (115, 42, 1)]
+PICTURES = {key: picture(mark=8 * i) for i, key in enumerate(CHARACTERS)}
+
+LAYOUTS = {
+    "competition train": "hpl-train/usr_{w}/{c:03}t{t:02}.tiff",
+    "full release": "tamil_char/usr_{w}/{c:03}t{t:02}.tiff",
+    "flattened": "all/{c:03}t{t:02}.usr_{w}.tiff",
+    "by class": "data/{c:03}/{c:03}u{w:03}t{t:02}.tiff",
+}
+RUBBISH = {"all/._154t05.usr_26.tiff": b"\0\5", ".DS_Store": b"x", "a/Thumbs.db": b"x"}
+
+
+def named(layout):
+    return {LAYOUTS[layout].format(w=w, c=c, t=t): PICTURES[w, c, t] for w, c, t in CHARACTERS}
+
+
+def folder_of(tmp_path, files):
+    for name, content in files.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "folder"
+
+
+def archive_of(tmp_path, files, kind="tar.gz"):
+    path = tmp_path / f"archive.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
+def test_every_layout_gives_the_same(tmp_path, capsys, layout, kind):
+    files = named(layout) | RUBBISH
+    source = folder_of(tmp_path, files) if kind == "folder" else archive_of(tmp_path, files, kind)
+    read = read_characters(source, 32)
+    assert read.labels.tolist() == [0, 0, 154, 0, 154, 42]
+    assert read.writers.tolist() == [7, 7, 7, 26, 26, 115]
+    assert read.skipped == 3
+    assert "3 files that are no images were skipped" in capsys.readouterr().out
+    assert read.images.shape == (6, 32, 32) and read.images.dtype == np.uint8
+    assert read.sizes.tolist() == [[60, 90]] * 6
+    same = read_characters(folder_of(tmp_path / "b", named("full release")), 32)
+    assert np.array_equal(read.images, same.images)
+
+
+def numbered_files(truth="00000 0\n00001 154\n00002 42\n"):
+    files = {f"test/{i:05}.tiff": PICTURES[CHARACTERS[i]] for i in range(3)}
+    return files | {"test/ground_truth.txt": truth.encode()}
+
+
+@pytest.mark.parametrize("truth", ["00000 0\n00001 154\n00002 42\n", "00002 042\r\n0 000\n1 154"])
+def test_competition_test_layout(tmp_path, truth):
+    read = read_characters(archive_of(tmp_path, numbered_files(truth)), 32)
+    assert read.labels.tolist() == [0, 154, 42]
+    assert read.writers.tolist() == [tamil.UNKNOWN] * 3
+
+
+def test_shape_is_kept_and_the_character_is_centred(tmp_path):
+    files = {"usr_1/000t01.tiff": picture(200, 50)}
+    image = read_characters(folder_of(tmp_path, files), 64).images[0]
+    rows, columns = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert width / height == pytest.approx(190 / 40, rel=0.1)
+    assert abs(rows.mean() - 31.5) <= 1 and abs(columns.mean() - 31.5) <= 1
+    assert len(np.unique(image)) > 3, "anti-aliased"
+
+
+BAD = {
+    "an unreadable image": ({"usr_1/000t01.tiff": picture()[:60]}, "000t01.tiff: an unreadable"),
+    "no image at all": ({"usr_1/000t01.tiff": b"hello"}, "000t01.tiff: an unreadable"),
+    "an unknown class": ({"usr_1/156t01.tiff": picture()}, "unknown class 156. Expected 000 to"),
+    "a name without a class": ({"usr_1/letter.tiff": picture()}, "the name tells no class"),
+    "numbers without truth": ({"00000.tiff": picture()}, "no ground_truth.txt"),
+    "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line \[2\]"),
+    "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image \[3\]"),
+    "a truth of another kind": (numbered_files("class,file\n"), "cannot read the line"),
+    "an unknown class in the truth": (numbered_files("0 200\n"), "unknown class 200"),
+    "nothing": ({"readme.txt": b"hello"}, "holds no images"),
+    "a path that climbs out": ({"../usr_1/000t01.tiff": picture()}, "climb out of the folder"),
+    "an absolute path": ({"/usr_1/000t01.tiff": picture()}, "climb out of the folder"),
+    "a huge file": ({"usr_1/000t01.tiff": bytes(tamil.MOST_FILE_BYTES + 1)}, "more than 1,000,000"),
+    "a picture bomb": ({"usr_1/000t01.tiff": picture(2_001, 2_000)}, "2001 × 2000 pixels"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_bad_input_has_one_clear_error(tmp_path, what, kind):
+    files, message = BAD[what]
+    source = archive_of(tmp_path, files, kind)
+    with pytest.raises(DataError, match=message) as caught:
+        read_characters(source, 32)
+    assert str(source) in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name], "nothing is unpacked"
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
+def test_a_truncated_archive_is_named(tmp_path, kind):
+    path = archive_of(tmp_path, named("full release") | {"noise.bin": os.urandom(50_000)}, kind)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.raises(DataError, match="damaged archive"):
+        read_characters(path, 32)
+
+
+def test_a_file_that_is_no_archive_and_a_missing_one(tmp_path):
+    (tmp_path / "x.zip").write_text("hello")
+    with pytest.raises(DataError, match="damaged archive"):
+        read_characters(tmp_path / "x.zip")
+    with pytest.raises(DataError, match="no such file"):
+        read_characters(tmp_path / "none.zip")
+
+
+def test_links_in_an_archive_are_not_followed(tmp_path):
+    path = archive_of(tmp_path, named("full release"), "tar.gz")
+    with tarfile.open(tmp_path / "linked.tar.gz", "w:gz") as archive:
+        link = tarfile.TarInfo("usr_9/000t01.tiff")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(DataError, match="holds no images"):
+        read_characters(tmp_path / "linked.tar.gz")
+    assert read_characters(path, 32).skipped == 0
+
+
+def test_too_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tamil, "MOST_FILES", 3)
+    with pytest.raises(DataError, match="more than 3 files"):
+        read_characters(archive_of(tmp_path, named("flattened")))
