@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from zlib import error as ZlibError
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageChops, UnidentifiedImageError
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -198,12 +200,19 @@ def _imported(archive: Path, side: int) -> Characters:
 
 
 def _synthetic(side: int) -> tuple[Split, Split]:
-    from nbhelpers.synthetic import write_synthetic_writers
+    """Return synthetic writers to learn from, and others to test on: one in five."""
+    from nbhelpers import synthetic  # which needs this module's class table
 
-    folder = sources.data_folder() / "downloads" / "hpl-tamil" / "synthetic"
-    if not folder.exists():
-        write_synthetic_writers(folder)
-    everything = _split(read_characters(folder, side))
+    folder = sources.data_folder() / "downloads" / "hpl-tamil" / f"synthetic-{synthetic.edition()}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            print("Writing Tamil letters by synthetic writers, once: about 15 seconds")
+            unfinished = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            synthetic.write_synthetic_writers(unfinished)
+            unfinished.rename(folder)
+        everything = _split(_imported(folder, side))
     return split_by_writer(everything, 0.2, seed=0)
 
 

@@ -1,0 +1,199 @@
+"""Tamil letters in figures, on machines without a Tamil font, and their transliteration.
+
+Tamil needs a font that knows which code points make one letter: க + ி is கி, one shape. No font
+that comes with matplotlib has Tamil, so this module builds one from the pen strokes in
+`data/tamil_strokes.json`. Matplotlib's text shaping (since 3.11) then does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.filterPen import DecomposingFilterPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTFont, newTable
+from fontTools.ttLib.tables._g_l_y_f import Glyph
+from fontTools.ttLib.tables.ttProgram import Program
+from matplotlib import font_manager, rcParams
+
+from nbhelpers.sources import project_folder
+from nbhelpers.tamil import class_table
+
+FAMILY = "Tamil pen strokes"
+EM = 2048  # units of the font, as in DejaVu Sans
+SCALE = 4.9  # of the strokes in the font: Tamil looks as high as Latin
+PEN = 160  # in units of the font
+DOT = 135  # radius of a dot, in units of the font
+# A vowel sign without a letter makes one cluster with what stands before it, as in "(ெ)", and a
+# cluster is drawn in one font: ours needs these signs too. It borrows them from DejaVu Sans.
+BORROWED = "".join(map(chr, range(0x21, 0x7F))) + "·×–—‘’“”…→"
+SHARP = np.radians(50)  # a stroke that turns more than this has a corner
+
+
+def use_in_plots() -> None:
+    """Let every later figure show Tamil letters: in titles, ticks and captions.
+
+    The font comes after matplotlib's own, so that all other text stays as it was.
+    """
+    _register_font()
+    rcParams["font.family"] = ["DejaVu Sans", FAMILY]
+
+
+@cache
+def _register_font() -> tempfile.TemporaryDirectory:
+    """Build the font (0.2 s) in a folder that lives as long as this process."""
+    folder = tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True)
+    path = Path(folder.name) / "tamil.ttf"
+    build_font(path)
+    font_manager.fontManager.addfont(path)
+    return folder
+
+
+def transliteration(text: str) -> str:
+    """Return the letter in Latin script (ISO 15919): `கி` is `ki`.
+
+    Raises:
+        ValueError: `text` is none of the 156 classes.
+    """
+    try:
+        return dict(class_table())[text]
+    except KeyError:
+        raise ValueError(f"{text!r} is none of the {len(class_table())} Tamil classes.") from None
+
+
+def named(text: str) -> str:
+    """Return the letter with its transliteration, `கி (ki)`, for tables and printed text.
+
+    A browser draws those with the fonts of its own machine; where it has no Tamil, the
+    transliteration still tells the letter.
+    """
+    return f"{text} ({transliteration(text)})"
+
+
+# ------------------------------------------------------------------------------- strokes and font
+
+
+@cache
+def pen_strokes() -> tuple[tuple[np.ndarray, ...], ...]:
+    """Return the strokes of each of the 156 classes, in order.
+
+    Each is float64 `[points, 2]`: x to the right of the letter's left edge, y up from the
+    baseline, in units of which a font's em is about 420. A stroke of one point is a dot.
+    """
+    path = project_folder() / "data" / "tamil_strokes.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(
+        tuple(np.array(stroke, float) * (1, -1) + (0, content["baseline"]) for stroke in strokes)
+        for strokes in content["strokes"]
+    )
+
+
+def build_font(path: Path) -> None:
+    """Write a TrueType font with a glyph for each class, and rules that join code points to it.
+
+    It is for single letters. In words, the vowel signs that stand left of their consonant (கெ)
+    would come out right of it.
+    """
+    nothing = TTGlyphPen(None).glyph()
+    glyphs = {".notdef": nothing, "space": nothing}
+    widths = {".notdef": EM // 3, "space": EM // 3}
+    characters = {ord(" "): "space", 0xA0: "space"}
+    for number, ((text, _), strokes) in enumerate(zip(class_table(), pen_strokes(), strict=True)):
+        name = f"class{number}"
+        glyphs[name], widths[name] = _glyph(strokes)
+        if len(text) == 1:
+            characters[ord(text)] = name
+    joined = [(n, text) for n, (text, _) in enumerate(class_table()) if len(text) > 1]
+    for character in sorted({ord(c) for _, text in joined for c in text} - characters.keys()):
+        name = f"sign{character:X}"  # never alone, but the rules need a glyph to begin from
+        characters[character], glyphs[name], widths[name] = name, nothing, 0
+    with TTFont(font_manager.findfont("DejaVu Sans")) as latin:
+        shapes, names = latin.getGlyphSet(), latin.getBestCmap()
+        for character in map(ord, BORROWED):
+            name = f"latin{character:X}"
+            pen = TTGlyphPen(shapes)
+            shapes[names[character]].draw(DecomposingFilterPen(pen, shapes))
+            characters[character], glyphs[name] = name, pen.glyph()
+            widths[name] = shapes[names[character]].width
+    font = FontBuilder(EM, isTTF=True)
+    font.setupGlyphOrder(list(glyphs))
+    font.setupCharacterMap(characters)
+    font.setupGlyf(glyphs)
+    font.setupHorizontalMetrics({n: (widths[n], getattr(glyphs[n], "xMin", 0)) for n in glyphs})
+    font.setupHorizontalHeader(ascent=EM, descent=-EM // 3)
+    font.setupNameTable({"familyName": FAMILY, "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    # FreeType hints fonts without a program of their own by itself, which made some letters bold.
+    font.font["prep"] = program = newTable("prep")
+    program.program = Program()
+    program.program.fromBytecode(b"\xb0\x00\x21" * 3)  # push 0, drop it; too short is not enough
+    # Rules for the script DFLT, not for Tamil: text shapers do to Tamil more than to other scripts,
+    # such as moving vowel signs, also past a space when there is no letter.
+    rules = "\n".join(
+        f"sub {' '.join(characters[ord(c)] for c in text)} by class{n};" for n, text in joined
+    )
+    addOpenTypeFeaturesFromString(
+        font.font, f"languagesystem DFLT dflt;\nfeature ccmp {{\n{rules}\n}} ccmp;"
+    )
+    font.save(path)
+
+
+def _glyph(strokes: tuple[np.ndarray, ...]) -> tuple[Glyph, int]:
+    """Return the TrueType glyph of a letter and its advance width."""
+    pen = TTGlyphPen(None)
+    placed = [SCALE * stroke + (PEN, 0) for stroke in strokes]
+    for stroke in placed:
+        for contour in outlines(stroke, PEN, DOT):
+            first, *others = np.round(contour).astype(int).tolist()
+            pen.moveTo(first)
+            for point in others:
+                pen.lineTo(point)
+            pen.closePath()
+    right = max(stroke[:, 0].max() for stroke in placed)
+    return pen.glyph(), round(right) + PEN
+
+
+def outlines(stroke: np.ndarray, pen: float, dot: float) -> list[np.ndarray]:
+    """Return the outlines of a stroke drawn with a round pen, float `[points, 2]`, all clockwise.
+
+    They overlap; what lies inside any of them is ink (the non-zero rule of TrueType).
+
+    Args:
+        stroke: float `[points, 2]`; one point is a dot.
+        pen: its width.
+        dot: radius of a dot.
+    """
+    if len(stroke) == 1:
+        angles = -np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        return [stroke[0] + dot * _directions(angles)]
+    steps = np.diff(stroke, axis=0)
+    headings = np.arctan2(steps[:, 1], steps[:, 0])
+    turns = np.abs((np.diff(headings) + np.pi) % (2 * np.pi) - np.pi)
+    # Cut at corners: each part is smooth, so its outline does not turn over, and the round ends
+    # of two parts make a round corner.
+    corners = [0, *(np.flatnonzero(turns > SHARP) + 1), len(stroke) - 1]
+    return [
+        _tube(stroke[a : b + 1], np.unwrap(headings[a:b]), pen / 2) for a, b in pairwise(corners)
+    ]
+
+
+def _tube(line: np.ndarray, headings: np.ndarray, radius: float) -> np.ndarray:
+    at_points = np.concatenate([headings[:1], (headings[1:] + headings[:-1]) / 2, headings[-1:]])
+    sideways = radius * _directions(at_points + np.pi / 2)
+    turn = np.linspace(np.pi / 2, -np.pi / 2, 7)[1:-1]
+    last = line[-1] + radius * _directions(at_points[-1] + turn)
+    first = line[0] + radius * _directions(at_points[0] + np.pi + turn)
+    return np.vstack([line + sideways, last, (line - sideways)[::-1], first])
+
+
+def _directions(angles: np.ndarray) -> np.ndarray:
+    """Return unit vectors, float `[n, 2]`."""
+    return np.column_stack([np.cos(angles), np.sin(angles)])
