@@ -34,17 +34,56 @@ class RandomAffine:
 
         Paper is taken to be the smallest value of the batch.
         """
+        paper = inputs.amin()
+        # grid_sample fills with 0 from outside, so 0 must mean paper
+        moved = functional.grid_sample(inputs - paper, self.grid(inputs), align_corners=False)
+        return moved + paper
 
-        def draw(largest: float) -> torch.Tensor:
-            return (torch.rand(len(inputs)) * 2 - 1) * largest
-
-        angle, size = draw(math.radians(self.degrees)), 1 + draw(self.scale)
-        slant, right, down = draw(self.shear), draw(2 * self.shift), draw(2 * self.shift)
+    def grid(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return where each pixel comes from: float `[b, height, width, 2]` of x and y, −1 to 1."""
+        n = len(inputs)
+        angle, size = _draw(n, math.radians(self.degrees)), 1 + _draw(n, self.scale)
+        slant, right, down = (_draw(n, m) for m in (self.shear, 2 * self.shift, 2 * self.shift))
         cosine, sine = angle.cos() * size, angle.sin() * size
         across = torch.stack([cosine, slant - sine, right], dim=1)
         matrices = torch.stack([across, torch.stack([sine, cosine, down], dim=1)], dim=1)
         matrices = matrices.to(inputs.device)
-        grid = functional.affine_grid(matrices, list(inputs.shape), align_corners=False)
-        paper = inputs.amin()
-        # grid_sample fills with 0 from outside, so 0 must mean paper
-        return functional.grid_sample(inputs - paper, grid, align_corners=False) + paper
+        return functional.affine_grid(matrices, list(inputs.shape), align_corners=False)
+
+
+@dataclass(frozen=True)
+class RandomWarp(RandomAffine):
+    """Also stretch and bend each image, as the hands of different writers do.
+
+    Attributes:
+        stretch: largest change of width against height, as a share.
+        bend: standard deviation of how far the points of a coarse grid are moved, as a share of
+            the side; the pixels between them follow smoothly.
+        cells: points of that grid along each side.
+
+    Source: P. Y. Simard, D. Steinkraus, J. C. Platt, Best Practices for Convolutional Neural
+    Networks Applied to Visual Document Analysis, 2003 (elastic distortions).
+    """
+
+    stretch: float = 0.0
+    bend: float = 0.0
+    cells: int = 5
+
+    def grid(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return where each pixel comes from: float `[b, height, width, 2]` of x and y, −1 to 1."""
+        n, (height, width) = len(inputs), inputs.shape[-2:]
+        grid = super().grid(inputs)
+        if self.stretch:
+            wider = (1 + _draw(n, self.stretch)).sqrt()
+            grid = grid * torch.stack([wider, 1 / wider], dim=1)[:, None, None].to(grid.device)
+        if self.bend:
+            moves = torch.randn(n, 2, self.cells, self.cells) * 2 * self.bend
+            smooth = functional.interpolate(
+                moves.to(grid.device), (height, width), mode="bicubic", align_corners=True
+            )
+            grid = grid + smooth.permute(0, 2, 3, 1)
+        return grid
+
+
+def _draw(count: int, largest: float) -> torch.Tensor:
+    return (torch.rand(count) * 2 - 1) * largest

@@ -9,7 +9,7 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -278,7 +278,6 @@ def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Resu
     Returns:
         The path of the file, relative to the project.
     """
-    place = run.place + ("-sample" if dataset.source == "sample" else "")
     entry = {
         "notebook": notebook,
         "profile": run.name,
@@ -293,13 +292,35 @@ def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Resu
         "environment": environment(run),
         "seed": run.seed,
     }
-    path = Path("results") / place / f"{notebook}.json"
+    path = _record_path(run, dataset, notebook)
     full_path = project_folder() / path
     full_path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = full_path.with_suffix(".part")
     unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(full_path)
     return path
+
+
+def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
+    """Return what `record` wrote for an earlier notebook, under the same profile and on this data.
+
+    The list is empty where that notebook has not been run.
+    """
+    path = project_folder() / _record_path(run, dataset, notebook)
+    if not path.exists():
+        return []
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    if entry["data"]["fingerprint"] != dataset.fingerprint:
+        return []
+    names = [field.name for field in fields(Result)]
+    values = [{name: model.get(name) for name in names} for model in entry["models"]]
+    lists = ("test_ci95", "input_size", "expected_band")
+    return [Result(**value | {name: tuple(value[name]) for name in lists}) for value in values]
+
+
+def _record_path(run: Profile, dataset: Dataset, notebook: str) -> Path:
+    place = run.place + ("-sample" if dataset.source == "sample" else "")
+    return Path("results") / place / f"{notebook}.json"
 
 
 def environment(run: Profile) -> dict[str, str | int]:

@@ -1,6 +1,6 @@
 import torch
 
-from nbhelpers.augmentation import RandomAffine
+from nbhelpers.augmentation import RandomAffine, RandomWarp
 
 
 def digits(paper=0.0):
@@ -40,3 +40,26 @@ def test_turning_keeps_the_ink():
     torch.manual_seed(0)
     turned = RandomAffine(degrees=45)(digits())
     assert torch.allclose(turned.sum((1, 2, 3)), digits().sum((1, 2, 3)), rtol=0.05)
+
+
+def test_without_bend_and_stretch_a_warp_is_affine():
+    settings = {"degrees": 10, "scale": 0.1, "shear": 0.1, "shift": 0.05}
+    torch.manual_seed(0)
+    warped = RandomWarp(**settings)(digits())
+    torch.manual_seed(0)
+    assert torch.equal(warped, RandomAffine(**settings)(digits()))
+
+
+def test_a_stretched_image_is_wider_or_narrower_and_keeps_its_area():
+    torch.manual_seed(0)
+    stretched = RandomWarp(stretch=0.5)(digits())
+    heights = (stretched.amax(3) > 0.5).sum(-1)
+    assert heights.min() < 12 < heights.max()
+    assert torch.allclose(stretched.sum((1, 2, 3)), digits().sum((1, 2, 3)), rtol=0.05)
+
+
+def test_a_bend_moves_neighbouring_pixels_together():
+    torch.manual_seed(0)
+    moved = RandomWarp(bend=0.05).grid(digits()) - RandomAffine().grid(digits())
+    assert moved.std() > 0.02
+    assert (moved.diff(dim=2).abs().mean() < moved.abs().mean() / 3).item()

@@ -85,5 +85,10 @@ def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
     assert entry["data"]["fingerprint"] == dataset.fingerprint
     assert entry["environment"]["torch"] == torch.__version__.split("+")[0]
 
+    assert reporting.recorded(run, dataset, "99_nothing") == [result]
+    assert reporting.recorded(run, dataset, "98_not_run") == []
+    other = Dataset("letters", "full", split[1:], split, split)
+    assert reporting.recorded(run, other, "99_nothing") == []
+
     sample = Dataset("letters", "sample", split, split, split)
     assert reporting.record(run, sample, "99_nothing", [result]).parent.name.endswith("-sample")
