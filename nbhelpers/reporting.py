@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
-from sklearn.metrics import ConfusionMatrixDisplay, balanced_accuracy_score, confusion_matrix
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
@@ -124,11 +124,15 @@ def show_confusion(
     counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
     mistakes = counts - np.diag(np.diag(counts))
     figure, axis = plt.subplots(figsize=(6.2, 5.4))
-    # Only mistakes are coloured: the diagonal would drown them.
-    axis.imshow(mistakes, cmap="Oranges", vmax=max(1, 1.4 * mistakes.max()))
-    ConfusionMatrixDisplay(counts, display_labels=classes).plot(
-        ax=axis, colorbar=False, im_kw={"alpha": 0}, text_kw={"color": "black", "fontsize": 8}
-    )
+    # Only mistakes are coloured, zeros are left empty: the diagonal would drown the rest.
+    axis.imshow(np.eye(len(classes)), cmap="Greys", vmax=6)
+    shown = np.ma.masked_equal(mistakes, 0)
+    axis.imshow(shown, cmap="Oranges", vmin=0, vmax=max(1, 1.4 * mistakes.max()))
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axis.text(column, row, count, ha="center", va="center", fontsize=8)
+    axis.set_xticks(range(len(classes)), classes)
+    axis.set_yticks(range(len(classes)), classes)
     axis.set(title=title, xlabel="predicted", ylabel="true")
     pairs = "; ".join(
         f"{true} taken for {taken} {count} times"

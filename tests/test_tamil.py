@@ -98,7 +98,7 @@ def test_competition_test_layout(tmp_path, truth):
 def test_shape_is_kept_and_the_character_is_centred(tmp_path):
     files = {"usr_1/000t01.tiff": picture(200, 50)}
     image = read_characters(folder_of(tmp_path, files), 64).images[0]
-    rows, columns = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((image > 127).any(axis)) for axis in (1, 0))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert width / height == pytest.approx(190 / 40, rel=0.1)
     assert abs(rows.mean() - 31.5) <= 1 and abs(columns.mean() - 31.5) <= 1
@@ -165,3 +165,17 @@ def test_too_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tamil, "MOST_FILES", 3)
     with pytest.raises(DataError, match="more than 3 files"):
         read_characters(archive_of(tmp_path, named("flattened")))
+
+
+def test_thin_and_fat_pens_come_out_alike():
+    thin, fat = (Image.new("L", (64, 64)) for _ in range(2))
+    thin.paste(60, (10, 30, 54, 31))
+    fat.paste(255, (10, 30, 54, 33))
+    lines = [tamil.even_pen(picture)[:, 32] / 255 for picture in (thin, fat)]
+    assert all(line.max() > 0.95 for line in lines)
+    widths = [line.sum() for line in lines]
+    assert 0.4 < widths[0] / widths[1] < 1
+
+
+def test_a_blank_picture_stays_blank():
+    assert not tamil.even_pen(Image.new("L", (64, 64))).any()
