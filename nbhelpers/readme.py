@@ -17,7 +17,8 @@ def write() -> int:
     path = project_folder() / "README.md"
     path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
     figure = ladder_figure([m for entry in records() for m in entry["models"]])
-    figure.savefig(project_folder() / "results" / "ladder.png", metadata={"Software": None})
+    picture = project_folder() / "results" / "ladder.png"
+    figure.savefig(picture, metadata={"Software": None}, bbox_inches="tight")
     print(f"{path.name} and results/ladder.png are up to date")
     return 0
 
@@ -29,12 +30,15 @@ def records(place: str = PLACE) -> list[dict]:
 
 
 def updated(text: str) -> str:
-    """Return the README's text with the table between the markers made anew."""
-    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
-    if not pattern.search(text):
-        raise ValueError(f"README.md has no place for the results: {begin} … {end}")
-    return pattern.sub(lambda _: f"{begin}\n{table(records())}\n{end}", text)
+    """Return the README's text with the tables between their markers made anew."""
+    for name, content in (("results", table(records())), ("bench", speed(records("bench-cpu")))):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no place for the {name}: {begin} … {end}")
+        whole = f"{begin}\n{content}\n{end}"
+        text = pattern.sub(lambda _, whole=whole: whole, text)
+    return text
 
 
 def table(entries: list[dict]) -> str:
@@ -59,8 +63,25 @@ def table(entries: list[dict]) -> str:
             f"\nMeasured on the real {data['name']} ({data['train']:,} training, "
             f"{data['validation']:,} validation, {data['test']:,} test images; fingerprint "
             f"`{data['fingerprint']}`) at the `{entries[0]['profile']}` profile, on "
-            f"{machine['threads']} cores of a {machine['device']} CPU with torch "
+            f"{machine['threads']} CPU cores ({machine['device']}) with torch "
             f"{machine['torch']}. Training seconds leave validation out. “Published” is the test "
             "accuracy that the recipe reports."
         )
+    return "\n".join(lines)
+
+
+def speed(entries: list[dict]) -> str:
+    """Return a Markdown table of what `make bench` measured."""
+    lines = [
+        "| network, to test accuracy | way | seconds an epoch | epochs | seconds | times faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for contest, measured in [pair for e in entries for pair in e["contests"].items()]:
+        for way in ("published", "ours"):
+            got = measured[way]
+            faster = f"**{measured['speed_up']:.1f}**" if way == "ours" else ""
+            lines.append(
+                f"| {contest}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
+                f"| {got['epochs']} | {got['seconds']:.1f} | {faster} |"
+            )
     return "\n".join(lines)

@@ -378,6 +378,7 @@ def ladder_figure(models: Sequence[dict]) -> Figure:
     published = [m["published"] or np.nan for m in models]
     axis.plot(published, rows, "|", markersize=12, markeredgewidth=2, label="published", color="C1")
     axis.set_yticks(rows, [m["name"] for m in models])
+    axis.set_ylim(-0.6, len(models) - 0.4)
     axis.set(xlabel="accuracy on the MNIST test images", title="From one linear layer to LeNet")
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower left")
