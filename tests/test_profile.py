@@ -39,7 +39,7 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     for entry in table["bands"]:
         low, high = run.band(entry, "full")
         assert 0 <= low < high <= 1
-        if name != "smoke" and not entry.endswith("sample") and entry not in UNSTEADY:
+        if name != "smoke" and entry not in UNSTEADY:
             assert high - low <= 0.03, f"the band of {entry} is too wide to say something"
     assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
 
@@ -49,9 +49,11 @@ def test_smoke_is_quicker_than_quick_and_quick_than_full():
     assert all(values == sorted(values) for values in table["epochs"].values())
 
 
-def test_sample_data_has_a_band_of_its_own():
+def test_any_accuracy_will_do_on_the_sample(monkeypatch):
+    monkeypatch.setenv("NB_PROFILE", "full")
     run = profile.current()
-    assert run.band("linear", "sample") == run.band("sample", "full")
+    assert run.band("linear", "sample") == (0, 1)
+    assert run.band("linear", "full")[0] > 0.9
 
 
 def test_precision_is_one_that_training_takes():
