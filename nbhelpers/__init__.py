@@ -1,8 +1,12 @@
 """Helpers that the notebooks of the handwriting course import.
 
-One module, one job: `profile` (how much a run does), `sources` (getting archives), `data` (splits
-and batches), `training` (the loop), `reporting` (figures, numbers, the results record), `ink` (a
-picture of one character to what a model was trained on).
+One module, one job. For the notebooks: `profile` (how much a run does), `sources` (getting
+archives), `data` (MNIST, splits, batches), `tamil` (HPL Tamil), `synthetic` (writers who stand in
+for it), `letters` (showing Tamil on any machine), `augmentation` (random changes of training
+images), `training` (the loop), `progress` (its live display), `reporting` (figures, numbers, the
+results record), `ink` (a picture of one character to what a model was trained on).
+
+For the command line: `execute` (running notebooks), `readme` (results in the README), `doctor`.
 """
 
 __version__ = "0.1.0"

@@ -33,10 +33,12 @@ def _do(chosen: argparse.Namespace) -> int:
 
             return doctor.report()
         case "data":
-            from nbhelpers import data, sources
+            from nbhelpers import data, sources, tamil
 
             for archive in data.mnist_archives():
                 print(sources.fetch(archive))
+            for part in (tamil.TRAIN, tamil.TEST):
+                print(tamil.fetch(part))
             return 0
         case "readme":
             from nbhelpers import readme

@@ -52,18 +52,26 @@ def _report_profile() -> None:
 
 
 def _report_data() -> None:
-    from nbhelpers import data, sources
+    from nbhelpers import data, sources, tamil
 
     print(f"data          {sources.data_folder()}")
     print(f"mirror        {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}")
     archives = data.mnist_archives()
-    here = sum(sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives)
+    here = [sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives]
+    _report_archives("MNIST", here, "the embedded sample")
+    here = [tamil.cached(part) is not None for part in (tamil.TRAIN, tamil.TEST)]
+    _report_archives("HPL Tamil", here, "synthetic writers")
+
+
+def _report_archives(name: str, here: list[bool], stand_in: str) -> None:
+    from nbhelpers import sources
+
     if sources.sample_mode() == "always":
-        print("MNIST         the embedded sample, as NBHELPERS_SAMPLE says")
-    elif here == len(archives):
-        print("MNIST         here, verified")
+        print(f"{name:<14}{stand_in}, as NBHELPERS_SAMPLE says")
+    elif all(here):
+        print(f"{name:<14}here, verified")
     else:
         print(
-            f"MNIST         {here} of {len(archives)} archives here; `make data` fetches the "
-            "others. Where it cannot, runs use the embedded sample."
+            f"{name:<14}{sum(here)} of {len(here)} archives here; `make data` fetches the others. "
+            f"Where it cannot, runs use {stand_in}."
         )

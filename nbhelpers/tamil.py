@@ -127,7 +127,7 @@ def tamil(run: Profile, side: int = 64, split: str = "official") -> Dataset:
     try:
         if mode == "always":
             raise sources.Unavailable("NBHELPERS_SAMPLE is set to always")
-        learn, test = (_split(_imported(_fetch(part), side)) for part in (TRAIN, TEST))
+        learn, test = (_split(_imported(fetch(part), side)) for part in (TRAIN, TEST))
     except sources.Unavailable as error:
         if mode == "never":
             raise
@@ -159,20 +159,38 @@ def split_by_writer(split: Split, share: float, seed: int) -> tuple[Split, Split
     return split[torch.from_numpy(rest)], split[torch.from_numpy(held)]
 
 
-def _fetch(archives: tuple[sources.Archive, ...]) -> Path:
-    for archive in archives:
-        if sources.has_checksum(sources.cached_path(archive), archive.checksum):
-            return sources.cached_path(archive)
+def fetch(part: tuple[sources.Archive, ...]) -> Path:
+    """Return the path of a verified archive of `TRAIN` or `TEST`, getting it if need be.
+
+    Raises:
+        Unavailable: no source has any of its archives; lists what each answered.
+    """
+    if path := cached(part):
+        return path
     answers = []
-    for archive in archives:
+    for archive in part:
         try:
             path = sources.fetch(archive)
         except sources.Unavailable as error:
             answers.append(str(error))
         else:
-            print(CITATION)
+            _print_citation()
             return path
     raise sources.Unavailable("\n".join(answers))
+
+
+def cached(part: tuple[sources.Archive, ...]) -> Path | None:
+    """Return the path of the archive of `TRAIN` or `TEST` that is here and verified, if any."""
+    for archive in part:
+        if sources.has_checksum(sources.cached_path(archive), archive.checksum):
+            return sources.cached_path(archive)
+    return None
+
+
+@cache
+def _print_citation() -> None:
+    """Print the licence and what to cite, once a process however many archives it fetches."""
+    print(CITATION)
 
 
 def _split(characters: Characters) -> Split:
@@ -188,14 +206,15 @@ def _split(characters: Characters) -> Split:
 def _imported(archive: Path, side: int) -> Characters:
     """Read an archive, or what an earlier reading has kept."""
     kept = archive.with_name(f"{archive.name}.{side}px-even.npz")
-    if kept.exists() and kept.stat().st_mtime >= archive.stat().st_mtime:
-        with np.load(kept) as arrays:
-            return Characters(**{name: arrays[name] for name in arrays})
-    characters = read_characters(archive, side)
-    unfinished = kept.with_name(f"{kept.name}.part")
-    with unfinished.open("wb") as file:
-        np.savez(file, **vars(characters))
-    unfinished.replace(kept)
+    with FileLock(f"{kept}.lock"):
+        if kept.exists() and kept.stat().st_mtime >= archive.stat().st_mtime:
+            with np.load(kept) as arrays:
+                return Characters(**{name: arrays[name] for name in arrays})
+        characters = read_characters(archive, side)
+        unfinished = kept.with_name(f"{kept.name}.part")
+        with unfinished.open("wb") as file:
+            np.savez(file, **vars(characters))
+        unfinished.replace(kept)
     return characters
 
 
@@ -395,8 +414,8 @@ def _square(content: bytes, side: int, where: str) -> tuple[np.ndarray, tuple[in
 def even_pen(picture: Image.Image) -> np.ndarray:
     """Return the picture with strokes of one width and darkness, uint8 `[height, width]`.
 
-    All HPL letters were drawn with a pen about three pixels wide, whatever their size. Scaled to
-    one size, wide letters are left with faint hair lines. A slight blur makes all lines equally
+    All HPL letters were drawn with a pen of the same width, whatever their size. Scaled to one
+    size, large letters are left with faint hair lines. A slight blur makes all lines about equally
     wide, and dividing by the mean of the ink makes them equally dark.
 
     Args:
