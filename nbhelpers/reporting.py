@@ -272,7 +272,9 @@ def test_result(
 test_result.__test__ = False  # pytest: a name, not a test
 
 
-def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Result]) -> Path:
+def record(
+    run: Profile, dataset: Dataset, notebook: str, results: Sequence[Result], part: str = ""
+) -> Path:
     """Write what a notebook measured to `results/<profile>-<cpu|gpu>/<notebook>.json`.
 
     Results on the embedded sample go to a folder of their own, which git ignores.
@@ -282,6 +284,7 @@ def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Resu
         dataset: what was trained and tested on.
         notebook: such as `01_one_linear_layer`.
         results: one a model.
+        part: a word for the file's name, where a notebook has results on a second data set.
 
     Returns:
         The path of the file, relative to the project.
@@ -300,7 +303,7 @@ def record(run: Profile, dataset: Dataset, notebook: str, results: Sequence[Resu
         "environment": environment(run),
         "seed": run.seed,
     }
-    path = _record_path(run, dataset, notebook)
+    path = _record_path(run, dataset, f"{notebook}-{part}" if part else notebook)
     full_path = project_folder() / path
     full_path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = full_path.with_suffix(".part")

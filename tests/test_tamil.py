@@ -179,3 +179,18 @@ def test_thin_and_fat_pens_come_out_alike():
 
 def test_a_blank_picture_stays_blank():
     assert not tamil.even_pen(Image.new("L", (64, 64))).any()
+
+
+def test_adapted_proportions_leave_narrow_letters_more_room():
+    assert tamil.fitted((120, 30), 60) == (60, 15)
+    width, height = tamil.fitted((120, 30), 60, "adapted")
+    assert width == 60
+    assert 15 < height < 60
+    assert tamil.fitted((30, 120), 60, "adapted") == (height, width)  # alike for high and wide
+    assert tamil.fitted((50, 50), 60, "adapted") == (60, 60)  # a square stays one
+    assert tamil.fitted((500, 1), 60) == (60, 1)  # never nothing
+
+
+def test_unknown_proportions():
+    with pytest.raises(ValueError, match="Expected 'kept' or 'adapted'"):
+        tamil.read_characters("nowhere", proportions="squeezed")
