@@ -3,8 +3,10 @@
 Each recipe trains as it was published and through `nbhelpers`, until the accuracy on the MNIST test
 images first reaches the mark. The published ways: R3 turns images into tensors one by one, by PIL
 transforms in a `DataLoader`; R1 draws items of one tensor through a `DataLoader`; both in float32
-with their own optimizer. The test images only stop the clock here: nothing is chosen on them, and
-no result of the notebooks comes from here.
+with their own optimizer. For Tamil, where no published training can be repeated as it was, ours
+stands alone: the network of notebook 07 on the official split, to the accuracy that was published
+for it. The test images only stop the clock here: nothing is chosen on them, and no result of the
+notebooks comes from here.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from nbhelpers import data, profile, reporting, training
+from nbhelpers import augmentation, data, profile, reporting, tamil, training
 from nbhelpers.sources import project_folder
 
 
@@ -41,6 +44,35 @@ def lenet() -> nn.Module:
         nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5), nn.Linear(500, 10),
+    )  # fmt: skip
+
+
+class Block(nn.Module):
+    """The residual block of notebook 07."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        """Build the two ways that are added up."""
+        super().__init__()
+        self.correction = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        convert = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        same = inputs == outputs and stride == 1
+        self.around = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), *convert)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return float `[b, outputs, height / stride, width / stride]`."""
+        return functional.relu(self.around(x) + self.correction(x))
+
+
+def compact_cnn() -> nn.Module:
+    """Return notebook 07's network; gives logits `[b, 156]`."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        Block(32, 32, 1), Block(32, 64, 2), Block(64, 128, 2), Block(128, 256, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, 156),
     )  # fmt: skip
 
 
@@ -98,6 +130,8 @@ def one_tensor(split: data.Split) -> TorchDataset:
     return TensorDataset(split.images.flatten(1) / 255, split.labels)
 
 
+TAMIL_MARK = 0.907  # published for the official test split
+TAMIL_EPOCHS = 2
 CONTESTS = [
     Contest(
         "LeNet (R3)", lenet, 0.990, 0.5, 0.5,
@@ -129,7 +163,7 @@ def published_way(contest: Contest, learn: data.Split, test: data.Split) -> dict
         seconds += time.perf_counter() - started
         epochs += 1
         accuracy = training.evaluate(model, quick_test).accuracy
-    return _outcome(contest, seconds, epochs, accuracy)
+    return _outcome(contest.mark, seconds, epochs, accuracy)
 
 
 def our_way(
@@ -153,17 +187,55 @@ def our_way(
     )
     reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
     last = reached[0] if reached else history.epochs - 1
-    return _outcome(contest, history.seconds[last], last + 1, history.validation_accuracy[last])
+    accuracy = history.validation_accuracy[last]
+    return _outcome(contest.mark, history.seconds[last], last + 1, accuracy)
 
 
-def _outcome(contest: Contest, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
+def tamil_alone(hpl: data.Dataset, run: profile.Profile) -> dict[str, float]:
+    """Train notebook 07's network for two epochs; return what `our_way` returns.
+
+    Its accuracy counts only with the statistics of unchanged images, so it is read once, at the
+    end; taking them is part of the seconds.
+    """
+    torch.manual_seed(42)
+    model = compact_cnn().to(run.device, memory_format=torch.channels_last)
+    train = data.Batches(hpl.train, 256, shuffle=True, seed=42, device=run.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
+    history = training.fit(
+        model,
+        train,
+        data.Batches(hpl.validation, 1000, device=run.device),
+        optimizer=optimizer,
+        schedule=training.one_cycle(optimizer, 0.006, len(train), TAMIL_EPOCHS, pct_start=0.2),
+        epochs=TAMIL_EPOCHS,
+        loss_function=nn.CrossEntropyLoss(label_smoothing=0.1),
+        augment=augmentation.RandomWarp(8, 0.1, 0.15, 0.04, stretch=0.2, bend=0.01),
+        precision=run.precision,
+    )
+    started = time.perf_counter()
+    some = torch.randperm(len(hpl.train), generator=torch.Generator().manual_seed(42))[:8192]
+    update_bn(data.Batches(hpl.train[some], 256, device=run.device), model)
+    seconds = history.seconds[-1] + time.perf_counter() - started
+    score = training.evaluate(model, data.Batches(hpl.test, 1000, device=run.device))
+    return _outcome(TAMIL_MARK, seconds, TAMIL_EPOCHS, score.accuracy)
+
+
+def _outcome(mark: float, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
     return {
         "seconds_an_epoch": seconds / epochs,
         "epochs": epochs,
         "seconds": seconds,
         "accuracy": accuracy,
-        "reached": accuracy >= contest.mark,
+        "reached": accuracy >= mark,
     }
+
+
+def _print_row(name: str, way: str, mark: float, got: dict[str, float]) -> None:
+    print(
+        f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8}"
+        f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
+        + ("" if got["reached"] else f"  (did not reach {mark})")
+    )
 
 
 def main() -> None:
@@ -171,9 +243,9 @@ def main() -> None:
     run = profile.current()
     # Published recipes train on all 60,000 images that are not test images, or on most of them;
     # both ways get our 48,000 here, so that only the way differs.
-    mnist = data.mnist(run)
-    if mnist.source == "sample":
-        raise SystemExit("The benchmark needs the real MNIST: `make data` fetches it.")
+    mnist, hpl = data.mnist(run), tamil.tamil(run, proportions="adapted")
+    if "sample" in (mnist.source, hpl.source):
+        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
     report = {"environment": reporting.environment(run), "contests": {}}
     for contest in CONTESTS:
@@ -182,14 +254,13 @@ def main() -> None:
             "published": published_way(contest, mnist.train, mnist.test),
         }
         for way, got in ways.items():
-            print(
-                f"{contest.name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8}"
-                f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
-                + ("" if got["reached"] else f"  (did not reach {contest.mark})")
-            )
+            _print_row(contest.name, way, contest.mark, got)
         ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
         print(f"{contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
         report["contests"][contest.name] = {"mark": contest.mark, "speed_up": ratio, **ways}
+    name, ours = "compact CNN (Tamil)", tamil_alone(hpl, run)
+    _print_row(name, "ours", TAMIL_MARK, ours)
+    report["contests"][name] = {"mark": TAMIL_MARK, "ours": ours}
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
         path = project_folder() / "results" / place / "training.json"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -380,13 +381,25 @@ def result_table(results: Sequence[Result]) -> None:
     display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("model"))
 
 
-def ladder_figure(models: Sequence[dict]) -> Figure:
+def ladder_figure(records: dict[str, list[dict]]) -> Figure:
     """Return a figure of test accuracies with their intervals, beside the published ones.
 
     Args:
-        models: entries of `models` in results records, in the order to show them.
+        records: results records by the name of their data set; each gets a panel.
     """
-    figure, axis = plt.subplots(figsize=(8, 0.34 * len(models) + 1.4))
+    panels = {name: [m for e in entries for m in e["models"]] for name, entries in records.items()}
+    heights = [len(models) + 1.5 for models in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(8, 0.34 * sum(heights)), height_ratios=heights, squeeze=False
+    )
+    for axis, (name, models) in zip(axes.flat, panels.items(), strict=True):
+        _draw_ladder(axis, name, models)
+    axes[0, 0].legend(loc="lower left")
+    axes[-1, 0].set_xlabel("test accuracy")
+    return figure
+
+
+def _draw_ladder(axis: Axes, name: str, models: Sequence[dict]) -> None:
     rows = np.arange(len(models))[::-1]
     ours = np.array([m["test_accuracy"] for m in models])
     low, high = np.array([m["test_ci95"] for m in models]).reshape(-1, 2).T
@@ -397,7 +410,5 @@ def ladder_figure(models: Sequence[dict]) -> Figure:
     axis.plot(published, rows, "|", markersize=12, markeredgewidth=2, label="published", color="C1")
     axis.set_yticks(rows, [m["name"] for m in models])
     axis.set_ylim(-0.6, len(models) - 0.4)
-    axis.set(xlabel="accuracy on the MNIST test images", title="From one linear layer to LeNet")
+    axis.set_title(name)
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(loc="lower left")
-    return figure

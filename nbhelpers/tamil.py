@@ -115,7 +115,8 @@ def tamil(
     `official`: the competition's test split, whose 26,926 images come from writers of their own;
     its training split is divided so that validation, too, has writers of its own (one in ten).
     `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
-    validation; only to compare with numbers published on such a split.
+    validation; only to compare with numbers published on such a split. Images of the competition's
+    test split have writer -1 there.
 
     Args:
         run: decides how many images are used.
@@ -137,10 +138,16 @@ def tamil(
             torch.cat([learn.images, test.images]),
             torch.cat([learn.labels, test.labels]),
             learn.classes,
+            torch.cat([_writers(learn), _writers(test)]),
         )
         learn, test = data.stratified_split(everything, len(everything) // 5, run.seed)
         train, validation = data.stratified_split(learn, len(learn) // 10, run.seed)
-    return data.sized(Dataset("HPL Tamil", source, train, validation, test), run)
+    name = "HPL Tamil" if split == "official" else "HPL Tamil, random split"
+    return data.sized(Dataset(name, source, train, validation, test), run)
+
+
+def _writers(split: Split) -> torch.Tensor:
+    return split.writers if split.writers is not None else torch.full((len(split),), UNKNOWN)
 
 
 def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, Characters, str]:

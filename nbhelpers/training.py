@@ -191,16 +191,24 @@ def evaluate(
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the probabilities that `model` gives, in evaluation mode, and the true labels.
+
+    Arguments are those of `fit`.
 
     Returns:
         float32 `[n, classes]`, each row summing to 1, and int64 `[n]`; both on the CPU and in the
         order of `batches`, which must therefore not be shuffled.
     """
+    device = next(model.parameters()).device
     model.eval()
-    parts = [(model(inputs).float().softmax(1).cpu(), labels.cpu()) for inputs, labels in batches]
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        parts = [(model(inputs), labels.cpu()) for inputs, labels in batches]
+    parts = [(logits.float().softmax(1).cpu(), labels) for logits, labels in parts]
     probabilities, labels = zip(*parts, strict=True)
     return torch.cat(probabilities), torch.cat(labels)
 

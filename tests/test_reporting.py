@@ -92,3 +92,15 @@ def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
 
     sample = Dataset("letters", "sample", split, split, split)
     assert reporting.record(run, sample, "99_nothing", [result]).parent.name.endswith("-sample")
+
+    second = reporting.record(run, dataset, "99_nothing", [result], part="other-split")
+    assert second.name == "99_nothing-other-split.json"
+    assert reporting.artifacts_folder(run, sample) == tmp_path / "artifacts" / f"{run.place}-sample"
+
+
+def test_ladder_has_a_panel_for_each_data_set():
+    model = {"name": "m", "test_accuracy": 0.9, "test_ci95": [0.8, 0.95], "published": None}
+    figure = reporting.ladder_figure({"A": [{"models": [model]}], "B": [{"models": [model] * 2}]})
+    assert [axis.get_title() for axis in figure.axes] == ["A", "B"]
+    assert [len(axis.get_yticks()) for axis in figure.axes] == [1, 2]
+    plt.close(figure)

@@ -1,20 +1,28 @@
 """The importer, on every layout and on every kind of damage.
 
-Pictures come from the real archives where a mirror has them, else from the synthetic writers.
+Damage is done to drawn pictures; the layouts are read with drawn ones and with samples of the real
+archive where a mirror has it, else of the synthetic writers.
 """
 
+import hashlib
 import io
 import os
+import re
 import tarfile
 import zipfile
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from nbhelpers import tamil
+from nbhelpers import profile, sources, synthetic, tamil
 from nbhelpers.data import DataError
 from nbhelpers.tamil import read_characters
+
+MIRROR = os.environ.get("NBHELPERS_MIRROR")  # each test runs without one
 
 
 def picture(width=90, height=60, mark=0):
@@ -81,6 +89,46 @@ def test_every_layout_gives_the_same(tmp_path, capsys, layout, kind):
     assert read.sizes.tolist() == [[60, 90]] * 6
     same = read_characters(folder_of(tmp_path / "b", named("full release")), 32)
     assert np.array_equal(read.images, same.images)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Return ten pictures by what their names tell: writer, class and trial."""
+    mirror = Path(MIRROR) / tamil.TRAIN[0].path if MIRROR else None
+    if mirror and mirror.is_file():
+        with tarfile.open(mirror) as archive:
+            members = (m for m in archive if re.search(r"usr_\d+/\d+t\d+\.tiff$", m.name))
+            found = {m.name: archive.extractfile(m).read() for m in islice(members, 10)}
+    else:
+        folder = tmp_path_factory.mktemp("synthetic")
+        synthetic.write_synthetic_writers(folder, writers=2, trials=1, classes=5)
+        found = {f.as_posix(): f.read_bytes() for f in folder.rglob("*.tiff")}
+    numbers = re.compile(r"usr_(\d+)/(\d+)t(\d+)\.tiff$")
+    return {tuple(map(int, numbers.search(name).groups())): found[name] for name in found}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
+def test_real_samples_in_every_layout(tmp_path, samples, layout, kind):
+    pattern = LAYOUTS[layout]
+    files = {pattern.format(w=w, c=c, t=t): samples[w, c, t] for w, c, t in samples} | RUBBISH
+    source = folder_of(tmp_path, files) if kind == "folder" else archive_of(tmp_path, files, kind)
+    read = read_characters(source, 48)
+    assert read.writers.tolist() == [w for w, _, _ in sorted(samples)]
+    assert read.labels.tolist() == [c for _, c, _ in sorted(samples)]
+    for key, size, image in zip(sorted(samples), read.sizes, read.images, strict=True):
+        with Image.open(io.BytesIO(samples[key])) as picture:
+            assert picture.mode == "1" and (picture.height, picture.width) == tuple(size)
+        assert image.max() == 255 and 0.01 < image.mean() / 255 < 0.5
+
+
+def test_real_samples_in_the_layout_of_the_competition_s_test(tmp_path, samples):
+    keys = sorted(samples, key=str)
+    files = {f"t/{i:05}.tiff": samples[key] for i, key in enumerate(keys)}
+    truth = "".join(f"{i:05} {c:03}\n" for i, (_, c, _) in enumerate(keys))
+    read = read_characters(archive_of(tmp_path, files | {"ground_truth.txt": truth.encode()}), 48)
+    assert read.labels.tolist() == [c for _, c, _ in keys]
+    assert (read.writers == tamil.UNKNOWN).all()
 
 
 def numbered_files(truth="00000 0\n00001 154\n00002 42\n"):
@@ -194,3 +242,53 @@ def test_adapted_proportions_leave_narrow_letters_more_room():
 def test_unknown_proportions():
     with pytest.raises(ValueError, match="Expected 'kept' or 'adapted'"):
         tamil.read_characters("nowhere", proportions="squeezed")
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A mirror with small archives: 12 writers to learn from, 12 pictures without writers."""
+    keys = [(w, c, t) for w in range(1, 13) for c in (0, 1) for t in (1, 2)]
+    pictures = {key: picture(90 + key[0], 60, mark=8 * key[1]) for key in keys}
+    train = {f"train/usr_{w}/{c:03}t{t:02}.tiff": pictures[w, c, t] for w, c, t in keys}
+    test = {f"test/{i:05}.tiff": pictures[key] for i, key in enumerate(keys[::4] + keys[2::4])}
+    truth = "".join(f"{i:05} {i // 12}\n" for i in range(24))
+    test |= {"test/ground_truth.txt": truth.encode()}
+    folder = tmp_path / "mirror" / "hpl-tamil"
+    for part, files in (("TRAIN", train), ("TEST", test)):
+        path = archive_of(tmp_path, files).rename(tmp_path / f"{part}.tar.gz")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        archive = sources.Archive(f"hpl-tamil/{part}.tar.gz", f"sha256:{digest}", ())
+        monkeypatch.setattr(tamil, part, (archive,))
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / path.name)
+    monkeypatch.setenv("NBHELPERS_MIRROR", str(folder.parent))
+    monkeypatch.setenv("NB_PROFILE", "quick")
+    return folder
+
+
+def test_both_splits_from_a_mirror(mirror, capsys):
+    tamil._print_citation.cache_clear()
+    official = tamil.tamil(profile.current(), side=32)
+    assert capsys.readouterr().out.count(tamil.CITATION) == 1, "said once, when first fetched"
+    assert official.source == "full" and official.test.writers is None
+    apart = [set(split.writers.tolist()) for split in (official.train, official.validation)]
+    assert not apart[0] & apart[1] and len(apart[0] | apart[1]) == 12
+    assert official.test.labels.tolist() == [0] * 12 + [1] * 12
+
+    mixed = tamil.tamil(profile.current(), side=32, split="random")
+    assert capsys.readouterr().out == "", "the second time nothing is fetched"
+    parts = [getattr(mixed, part) for part in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [53, 5, 14]
+    writers = torch.cat([part.writers for part in parts])
+    assert (writers == tamil.UNKNOWN).sum() == 24, "the test images, whose names tell no writer"
+    with pytest.raises(ValueError, match="Expected 'official' or 'random'"):
+        tamil.tamil(profile.current(), split="fair")
+
+
+def test_a_damaged_archive_on_the_mirror_is_not_used(mirror, monkeypatch):
+    (mirror / "TEST.tar.gz").write_bytes(b"something else")
+    monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
+    with pytest.raises(sources.SourceError, match=r"TEST\.tar\.gz"):
+        tamil.tamil(profile.current(), side=32)
+    downloads = sources.data_folder() / "downloads"
+    assert not [path.name for path in downloads.rglob("TEST*") if path.suffix not in (".lock",)]

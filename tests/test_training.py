@@ -110,6 +110,9 @@ def test_probabilities(split):
     assert probabilities.shape == (250, 2) and probabilities.dtype == torch.float32
     assert torch.allclose(probabilities.sum(1), torch.ones(250))
     assert torch.equal(labels, split.labels)
+    rough, _ = predict(model, Batches(split, 64), precision=torch.bfloat16)
+    assert rough.dtype == torch.float32
+    assert torch.allclose(rough, probabilities, atol=0.02) and not torch.equal(rough, probabilities)
 
 
 def test_parameters_are_counted():
