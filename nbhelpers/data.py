@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
 
 from nbhelpers import sources
 from nbhelpers.profile import Profile
@@ -275,7 +276,14 @@ def sized(dataset: Dataset, run: Profile) -> Dataset:
 
 
 def _subset(split: Split, size: int, seed: int) -> Split:
-    return stratified_split(split, size, seed)[1]
+    rows = resample(
+        np.arange(len(split)),
+        replace=False,
+        n_samples=size,
+        random_state=seed,
+        stratify=split.labels,
+    )
+    return split[torch.from_numpy(rows)]
 
 
 # ----------------------------------------------------------------------------------- batches
