@@ -3,8 +3,9 @@
 One module, one job. For the notebooks: `profile` (how much a run does), `sources` (getting
 archives), `data` (MNIST, splits, batches), `tamil` (HPL Tamil), `synthetic` (writers who stand in
 for it), `letters` (showing Tamil on any machine), `augmentation` (random changes of training
-images), `training` (the loop), `progress` (its live display), `reporting` (figures, numbers, the
-results record), `ink` (a picture of one character to what a model was trained on).
+images), `training` (the loop), `vision` (the bridge to fastai), `progress` (the live display),
+`reporting` (figures, numbers, the results record), `ink` (a picture of one character to what a
+model was trained on).
 
 For the command line: `execute` (running notebooks), `readme` (results in the README), `doctor`.
 """
