@@ -50,8 +50,9 @@ lab: $(READY) ## open JupyterLab on the series
 data: $(READY) ## fetch the data sets and check them
 	$(PY) -m nbhelpers data
 
-bench: $(READY) ## the published way of training beside ours, on this machine
+bench: $(READY) ## the published ways of training and loading beside ours, on this machine
 	$(PY) benchmarks/bench.py
+	$(PY) benchmarks/loading.py
 
 readme: $(READY) ## write the measured results into the README
 	$(PY) -m nbhelpers readme

@@ -1,4 +1,4 @@
-"""The published way of training beside ours, in one run on this machine: `make bench`.
+"""The published way of training beside ours, in one run on this machine; part of `make bench`.
 
 Each recipe trains as it was published and through `nbhelpers`, until the accuracy on the MNIST test
 images first reaches the mark. The published ways: R3 turns images into tensors one by one, by PIL
@@ -238,6 +238,16 @@ def _print_row(name: str, way: str, mark: float, got: dict[str, float]) -> None:
     )
 
 
+def write(report: dict, name: str, run: profile.Profile) -> None:
+    """Write a report to results/, unless the run is a mere trial."""
+    if os.environ.get("NB_PROFILE", run.name) != "smoke":
+        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
+        path = project_folder() / "results" / place / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"written to {path.relative_to(project_folder())}")
+
+
 def main() -> None:
     """Run every contest, print a table and write it to results/."""
     run = profile.current()
@@ -261,12 +271,7 @@ def main() -> None:
     name, ours = "compact CNN (Tamil)", tamil_alone(hpl, run)
     _print_row(name, "ours", TAMIL_MARK, ours)
     report["contests"][name] = {"mark": TAMIL_MARK, "ours": ours}
-    if os.environ.get("NB_PROFILE", run.name) != "smoke":
-        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
-        path = project_folder() / "results" / place / "training.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {path.relative_to(project_folder())}")
+    write(report, "training", run)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def updated(text: str) -> str:
     tables = [table(entries) for entries in by_data_set(records()).values()]
     for name, content in (
         ("results", "\n\n".join([*tables, _conditions(records())])),
-        ("bench", speed(records("bench-cpu"))),
+        ("bench", bench(records("bench-cpu"))),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
@@ -88,13 +88,19 @@ def _conditions(entries: list[dict]) -> str:
     )
 
 
-def speed(entries: list[dict]) -> str:
-    """Return a Markdown table of what `make bench` measured."""
+def bench(entries: list[dict]) -> str:
+    """Return what `make bench` measured, as far as there are records of it."""
+    parts = [speed(e) for e in entries if "contests" in e]
+    return "\n\n".join(parts + [loading(e) for e in entries if "our_loader" in e])
+
+
+def speed(entry: dict) -> str:
+    """Return a Markdown table of the ways of training."""
     lines = [
         "| network, to test accuracy | way | seconds an epoch | epochs | seconds | times faster |",
         "|---|---|---|---|---|---|",
     ]
-    for contest, measured in [pair for e in entries for pair in e["contests"].items()]:
+    for contest, measured in entry["contests"].items():
         ratio = f"**{measured['speed_up']:.1f}**" if "speed_up" in measured else ""
         for way in ("published", "ours"):
             if got := measured.get(way):
@@ -102,4 +108,27 @@ def speed(entries: list[dict]) -> str:
                     f"| {contest}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
                     f"| {got['epochs']} | {got['seconds']:.1f} | {ratio if way == 'ours' else ''} |"
                 )
+    return "\n".join(lines)
+
+
+def loading(entry: dict) -> str:
+    """Return a Markdown table of the ways in which images reach a model, and what ours costs."""
+    side, loader = entry["side"], entry["our_loader"]
+    shares = {name: f"{100 * share:.1f} %" for name, share in loader["shares"].items()}
+    lines = [
+        f"How images reach a ResNet-34 at {side}×{side} pixels: one epoch of training on the "
+        f"{entry['epoch']:,} images of MNIST, scaled up from {entry['measured']:,}.\n",
+        "| way | batch | numbers | frozen, seconds an epoch | unfrozen, seconds an epoch |",
+        "|---|---|---|---|---|",
+    ]
+    for way, got in entry["ways"].items():
+        lines.append(
+            f"| {way} | {got['batch']} | {got['precision']} "
+            f"| {got['frozen']:.1f} | {got['unfrozen']:.1f} |"
+        )
+    lines.append(
+        f"\nOur loader alone takes {loader['seconds']:.1f} s an epoch: "
+        f"{shares['unfrozen']} of an unfrozen epoch (promised: at most "
+        f"{100 * loader['promise']:.0f} %) and {shares['frozen']} of a frozen one."
+    )
     return "\n".join(lines)

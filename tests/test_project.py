@@ -54,6 +54,20 @@ def test_readme_shows_what_was_measured():
     assert readme.updated(text) == text, "stale: run `make readme`"
 
 
+def test_readme_shows_the_loaders_once_they_are_measured():
+    training = {"contests": {}}
+    way = {"batch": 64, "workers": 2, "precision": "float32", "frozen": 20.0, "unfrozen": 50.0}
+    shares = {"frozen": 0.1, "unfrozen": 0.04}
+    loading = {
+        "side": 24, "epoch": 48_000, "measured": 8_000, "ways": {"fastai, from a folder": way},
+        "our_loader": {"seconds": 1.0, "promise": 0.15, "shares": shares},
+    }  # fmt: skip
+    without, both = readme.bench([training]), readme.bench([loading, training])
+    assert both.startswith(without) and "loader" not in without
+    assert "| fastai, from a folder | 64 | float32 | 20.0 | 50.0 |" in both
+    assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in both
+
+
 def test_readme_links_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
