@@ -84,12 +84,15 @@ class Profile:
 
     def _setting(self, group: str, name: str) -> Any:
         try:
-            return dict(zip(NAMES, _table()[group][name], strict=True))[self.name]
+            values = _table()[group][name]
         except KeyError:
             known = ", ".join(sorted(_table()[group]))
             raise ProfileError(
                 f"profiles.toml has no [{group}] entry {name!r}. It has: {known}."
             ) from None
+        if self.place == "full-gpu":
+            return values[-1]  # the fourth where there is one
+        return values[NAMES.index(self.name)]
 
 
 def current() -> Profile:

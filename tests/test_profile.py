@@ -36,6 +36,8 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     monkeypatch.setenv("NB_PROFILE", name)
     run, table = profile.current(), profile._table()
     assert all(run.epochs(entry) >= 1 for entry in table["epochs"])
+    rows = [values for group in ("sizes", "epochs", "bands") for values in table[group].values()]
+    assert {len(values) for values in rows} <= {3, 4}
     for entry in table["bands"]:
         low, high = run.band(entry, "full")
         assert 0 <= low < high <= 1
