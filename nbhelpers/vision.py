@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     from fastai.callback.progress import ProgressCallback
     from fastai.data.core import DataLoaders, TfmdDL
     from fastai.data.transforms import Category, CategoryMap
+    from fastai.interpret import ClassificationInterpretation  # noqa: F401  for notebooks
     from fastai.learner import Learner, load_learner
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy
@@ -251,7 +252,7 @@ def imagenet(architecture: str) -> Weights:
         except sources.Unavailable as error:
             raise sources.Unavailable(
                 f"ImageNet weights for {architecture} are not here: connect to the internet, or "
-                f"put {archive.urls[0]} into {path.parent} or into weights/ of NBHELPERS_MIRROR."
+                f"put {archive.urls[0]} into torch hub's checkpoints or weights/ of a mirror."
             ) from error
     model = getattr(torchvision.models, architecture)(weights=None)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
