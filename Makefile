@@ -19,7 +19,8 @@ ifdef PROFILE
   export NB_PROFILE := $(PROFILE)
 endif
 
-# nbval 0.11: one notebook stays on one worker; a dead kernel is noticed within the time-out.
+# nbval 0.11: one notebook stays on one worker; a dead kernel is noticed within the time-out. Two
+# workers with one thread each, because more threads than cores would mostly wait for each other.
 NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--dist loadscope notebooks
 
@@ -35,7 +36,7 @@ run: $(READY) ## execute the notebooks; copies, HTML and a table of results (PRO
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	$(PY) -m pytest -q tests
-	NB_PROFILE=smoke NB_HEADLESS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
+	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
 
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
 	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
