@@ -1,9 +1,26 @@
-"""`python -m nbhelpers`: look at this machine, execute notebooks, bring the README up to date."""
+"""`python -m nbhelpers`: look at this machine, execute notebooks, read pictures of characters."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nbhelpers import models
+
+_CLASSIFY = """\
+Say which character is on each picture, one line a picture: its name, the character and how
+probable it is, or the two likeliest where the model is not sure. A picture shows one character,
+dark on light or light on dark, in any format that Pillow reads."""
+_STATUS = """\
+exit status:
+  0  every picture was read
+  1  an error: a picture is missing or damaged or nothing is drawn on it, or there is no model
+  2  the command was not understood
+  3  every picture was read, but for at least one of them the model is not sure
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +34,25 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     run.add_argument("--force", action="store_true", help="those too that have not changed")
     run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
+    classify = commands.add_parser(
+        "classify",
+        help="say which character is on a picture",
+        description=_CLASSIFY,
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    classify.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file")
+    classify.add_argument(
+        "--model",
+        default="digits",
+        help="digits (the default), tamil, or the name of a saved model such as resnet18",
+    )
+    classify.add_argument(
+        "--models", type=Path, metavar="FOLDER", help="where it lies; the best under artifacts/"
+    )
+    classify.add_argument(
+        "--json", action="store_true", help="print a list with the five likeliest of each picture"
+    )
     chosen = parser.parse_args(arguments)
     try:
         return _do(chosen)
@@ -44,10 +80,54 @@ def _do(chosen: argparse.Namespace) -> int:
             from nbhelpers import readme
 
             return readme.write()
+        case "classify":
+            return _classify(chosen.pictures, chosen.model, chosen.models, chosen.json)
         case _:
             from nbhelpers import execute
 
             return execute.run(chosen.notebooks, force=chosen.force, publish=chosen.publish)
+
+
+def _classify(pictures: list[str], model: str, folder: Path | None, as_json: bool) -> int:
+    from nbhelpers import ink, models
+
+    reader = models.reader(model, folder)
+    if hasattr(sys.stdout, "reconfigure"):  # not every terminal or file can hold Tamil letters
+        sys.stdout.reconfigure(errors="backslashreplace")
+    failed = unsure = False
+    entries = []
+    for picture in pictures:
+        try:
+            answer = reader.read(picture)
+        except ink.InkError as error:
+            failed = True
+            reason = str(error).removeprefix(f"{picture}: ")
+            entries.append(_entry(picture, error=reason))
+            if not as_json:
+                print(f"{picture}: {reason}", file=sys.stderr)
+            continue
+        unsure |= not answer.sure
+        entries.append(_entry(picture, answer))
+        if not as_json:
+            print(f"{picture}: {answer}", flush=True)
+    if as_json:
+        import json
+
+        print(json.dumps(entries, ensure_ascii=False, indent=1))
+    return 1 if failed else 3 if unsure else 0
+
+
+def _entry(picture: str, answer: models.Answer | None = None, error: str | None = None) -> dict:
+    """Return what `classify --json` says about a picture; keys without a value are null."""
+    choices = [vars(choice) for choice in answer.choices] if answer else None
+    return {
+        "file": picture,
+        "answer": choices[0]["text"] if choices else None,
+        "probability": choices[0]["probability"] if choices else None,
+        "sure": answer.sure if answer else None,
+        "choices": choices,
+        "error": error,
+    }
 
 
 if __name__ == "__main__":

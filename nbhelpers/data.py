@@ -268,14 +268,15 @@ def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Spl
 
 def sized(dataset: Dataset, run: Profile) -> Dataset:
     """Cut each split to the profile's size, classes in proportion."""
-    cut = {}
-    for name in ("train", "validation", "test"):
-        split, size = getattr(dataset, name), run.size(name)
-        cut[name] = split if not size or size >= len(split) else _subset(split, size, run.seed)
+    names = ("train", "validation", "test")
+    cut = {name: subset(getattr(dataset, name), run.size(name), run.seed) for name in names}
     return replace(dataset, **cut)
 
 
-def _subset(split: Split, size: int, seed: int) -> Split:
+def subset(split: Split, size: int, seed: int) -> Split:
+    """Return `size` images of `split`, drawn at random, classes in proportion; 0 means all."""
+    if not size or size >= len(split):
+        return split
     rows = resample(
         np.arange(len(split)),
         replace=False,

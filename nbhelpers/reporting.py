@@ -274,7 +274,12 @@ test_result.__test__ = False  # pytest: a name, not a test
 
 
 def record(
-    run: Profile, dataset: Dataset, notebook: str, results: Sequence[Result], part: str = ""
+    run: Profile,
+    dataset: Dataset,
+    notebook: str,
+    results: Sequence[Result],
+    part: str = "",
+    **more: object,
 ) -> Path:
     """Write what a notebook measured to `results/<profile>-<cpu|gpu>/<notebook>.json`.
 
@@ -286,6 +291,7 @@ def record(
         notebook: such as `01_one_linear_layer`.
         results: one a model.
         part: a word for the file's name, where a notebook has results on a second data set.
+        more: what else was measured, by name; anything that JSON can hold.
 
     Returns:
         The path of the file, relative to the project.
@@ -301,6 +307,7 @@ def record(
             "fingerprint": dataset.fingerprint,
         },
         "models": [asdict(result) | {"in_band": result.in_band} for result in results],
+        **more,
         "environment": environment(run),
         "seed": run.seed,
     }

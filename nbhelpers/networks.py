@@ -1,0 +1,95 @@
+"""The networks of the notebooks by name, so that saved weights find a network to go into.
+
+Notebooks 5 and 7 write LeNet and the compact CNN out and explain them; these are the same, down to
+the names of their parameters. Each takes float32 `[b, 1, side, side]` and gives logits
+`[b, classes]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def lenet(classes: int = 10) -> nn.Sequential:
+    """Return the LeNet of notebook 5, for images of 28×28."""
+    first = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    decide = [nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*first, *second, *decide, nn.Linear(500, classes))
+
+
+class Block(nn.Module):
+    """Two convolutions whose output is added to the input, as a correction of it.
+
+    Source: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, 2015.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        """Make a block from `inputs` to `outputs` channels that shrinks images by `stride`."""
+        super().__init__()
+        self.correction = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        same_shape = inputs == outputs and stride == 1
+        convert = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.around = nn.Identity() if same_shape else nn.Sequential(nn.AvgPool2d(stride), *convert)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return float32 `[b, outputs, h / stride, w / stride]`."""
+        return functional.relu(self.around(x) + self.correction(x))
+
+
+def compact_cnn(classes: int = 156) -> nn.Sequential:
+    """Return the compact CNN of notebook 7, for images of about 64×64."""
+    begin = [nn.Conv2d(1, 32, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+    blocks = [Block(32, 32, 1), Block(32, 64, 2), Block(64, 128, 2), Block(128, 256, 2)]
+    decide = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, classes)]
+    return nn.Sequential(*begin, *blocks, *decide)
+
+
+def resnet18(classes: int, ps: float = 0.2) -> nn.Sequential:
+    """Return the ResNet-18 that fastai's `vision_learner` builds for grey images.
+
+    Args:
+        classes: how many.
+        ps: dropout in the head, more than 0; it counts in training only.
+    """
+    return _resnet("resnet18", classes, ps)
+
+
+def resnet34(classes: int, ps: float = 0.2) -> nn.Sequential:
+    """Return the ResNet-34 that fastai's `vision_learner` builds for grey images.
+
+    Args:
+        classes: how many.
+        ps: dropout in the head, more than 0; it counts in training only.
+    """
+    return _resnet("resnet34", classes, ps)
+
+
+def _resnet(name: str, classes: int, ps: float) -> nn.Sequential:
+    import torchvision
+
+    from nbhelpers import vision  # noqa: F401  imports fastai without its warnings
+
+    # isort: split
+    from fastai.vision.learner import create_vision_model
+
+    architecture = getattr(torchvision.models, name)
+    return create_vision_model(architecture, classes, pretrained=False, n_in=1, ps=ps)
+
+
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
+    "lenet": lenet,
+    "compact_cnn": compact_cnn,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+}

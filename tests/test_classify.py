@@ -1,0 +1,143 @@
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from test_models import change_card, folder, picture_of, saved, trained  # noqa: F401  a fixture
+
+from nbhelpers import models
+from nbhelpers.__main__ import main
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """The working folder, with five pictures of digits, a blank one and a file that is none."""
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(trained()[1].test.images[:5]):
+        picture_of(image).save(tmp_path / f"{number}.png")
+    Image.new("RGB", (80, 60), "white").save("blank.png")
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def classify(*arguments, models_folder=None):
+    where = models_folder or saved()[0]
+    return main(["classify", *arguments, "--models", str(where)])
+
+
+def set_threshold(where, value):
+    change_card(where, threshold=value)
+    return where
+
+
+def test_one_line_for_each_picture(pictures, folder, capsys):  # noqa: F811
+    names = [f"{number}.png" for number in range(5)]
+    set_threshold(folder, 0.0)
+    assert classify(*names, models_folder=folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    reader = models.reader("lenet", folder)
+    assert lines == [f"{name}: {reader.read(pictures / name)}" for name in names]
+    assert lines[0].startswith(f"0.png: {reader.read('0.png').choices[0].text}, probability ")
+
+
+def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):  # noqa: F811
+    assert classify("0.png", models_folder=set_threshold(folder, 2.0)) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("0.png: not sure between ") and err == ""
+
+
+def test_errors_do_not_stop_the_others(pictures, folder, capsys):  # noqa: F811
+    set_threshold(folder, 2.0)
+    assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("0.png: ") and out.count("\n") == 1
+    blank, none, text = err.splitlines()
+    assert blank.startswith("blank.png: nothing is drawn")
+    assert none.startswith("none.png: no such file.")
+    assert text.startswith("text.png: not a picture")
+
+
+def test_json(pictures, folder, capsys):  # noqa: F811
+    set_threshold(folder, 0.0)
+    assert classify("0.png", "blank.png", "--json", models_folder=folder) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    read, blank = json.loads(out)
+    keys = {"file", "answer", "probability", "sure", "choices", "error"}
+    assert read.keys() == blank.keys() == keys
+    answer = models.reader("lenet", folder).read("0.png")
+    assert (read["file"], read["error"], read["sure"]) == ("0.png", None, True)
+    assert read["choices"] == [vars(choice) for choice in answer.choices]
+    assert (read["answer"], read["probability"]) == (
+        answer.choices[0].text, answer.choices[0].probability,
+    )  # fmt: skip
+    assert blank["file"] == "blank.png" and blank["error"].startswith("nothing is drawn")
+    assert [blank[key] for key in sorted(keys - {"file", "error"})] == [None] * 4
+    assert classify("0.png", "--json", models_folder=set_threshold(folder, 2.0)) == 3
+
+
+@pytest.mark.parametrize("alias", ["digits", "mnist", "lenet"])
+def test_models_by_name(alias, pictures, capsys):
+    assert classify("0.png", "--model", alias) in (0, 3)
+    assert capsys.readouterr().out.startswith("0.png: ")
+
+
+def test_missing_model_is_one_line_with_the_command(pictures, capsys):
+    assert classify("0.png", "--model", "tamil", models_folder=pictures) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ") and err.endswith("make run NOTEBOOKS=07\n")
+    assert err.count("\n") == 1
+
+
+def test_damaged_model_is_one_line(pictures, folder, capsys):  # noqa: F811
+    (folder / "lenet.onnx").write_bytes(b"no model")
+    assert classify("0.png", models_folder=folder) == 1
+    assert capsys.readouterr().err.startswith(f"error: {folder / 'lenet.onnx'}: damaged")
+
+
+def test_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["classify"])
+    assert stop.value.code == 2
+    assert "PICTURE" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["classify", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {status}  " in text for status in range(4))
+
+
+def test_as_a_command_in_another_process(pictures, folder):  # noqa: F811
+    """In a terminal that knows ASCII only, with a photograph's kinds of files."""
+    change_card(folder, classes=list("அஆஇஈஉஊஎஏஐஒ"), threshold=0.0)
+    sheet = Image.open("0.png").convert("RGB")
+    sheet.save("photograph.jpg")
+    Image.fromarray(255 - np.asarray(sheet)).save("chalk.bmp")
+    command = [sys.executable, "-m", "nbhelpers", "classify", "--models", str(folder)]
+    answer = subprocess.run(
+        [*command, "photograph.jpg", "chalk.bmp", "0.png"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    names, answers = zip(*(line.split(": ") for line in answer.stdout.splitlines()), strict=True)
+    assert names == ("photograph.jpg", "chalk.bmp", "0.png")
+    letters = {text[:6] for text in answers}
+    assert len(letters) == 1 and letters.pop().startswith(r"\u0b")
+
+
+def test_drawn_strokes_are_read(pictures, folder, capsys):  # noqa: F811
+    set_threshold(folder, 0.0)
+    zero = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(zero).ellipse((60, 30, 140, 170), outline=0, width=16)
+    file = io.BytesIO()
+    zero.save(file, "PNG")
+    (pictures / "zero.png").write_bytes(file.getvalue())
+    assert classify("zero.png", models_folder=folder) == 0
+    assert capsys.readouterr().out.startswith("zero.png: 0, probability ")
