@@ -25,10 +25,10 @@ NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--dist loadscope notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint lab data bench readme publish doctor lock clean
+.PHONY: help run test test-full test-browser lint lab data bench readme publish doctor lock clean
 
 help: ## list the targets
-	@$(PYTHON) -c "import re; [print(f'make {t:<10} {h}') for t, h in \
+	@$(PYTHON) -c "import re; [print(f'make {t:<12} {h}') for t, h in \
 	re.findall(r'^([a-z-]+):.*?## (.*)', open('Makefile', encoding='utf-8').read(), re.M)]"
 
 run: $(READY) ## execute the notebooks; copies, HTML and a table of results (PROFILE=, NOTEBOOKS=, FORCE=1)
@@ -40,6 +40,9 @@ test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke pr
 
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
 	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
+
+test-browser: $(READY) ## the drawing pad in a real JupyterLab and a real browser; pictures in build/browser
+	$(PY) -m pytest -q tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,7 +5,8 @@ archives), `data` (MNIST, splits, batches), `tamil` (HPL Tamil), `synthetic` (wr
 for it), `letters` (showing Tamil on any machine), `augmentation` (random changes of training
 images), `training` (the loop), `vision` (the bridge to fastai), `progress` (the live display),
 `reporting` (figures, numbers, the results record), `ink` (a picture of one character to what a
-model was trained on).
+model was trained on), `wild` (pictures as people bring them), `models` (saved models that travel),
+`networks` (their architectures), `pad` (drawing in a notebook), `mine` (drawings that are kept).
 
 For the command line: `execute` (running notebooks), `readme` (results in the README), `doctor`.
 """

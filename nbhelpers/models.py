@@ -35,7 +35,7 @@ PROPORTIONS = {"mnist": "kept", "tamil": "adapted"}  # of the characters, by for
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
 
-_NOTEBOOKS = {"lenet": "05", "compact_cnn": "07"}  # which notebook saves which model
+_NOTEBOOKS = {"lenet": "05", "resnet34": "06", "compact_cnn": "07"}  # which saves which model
 _OPSET = 18  # what torch's exporter writes without converting; browsers' ONNX Runtime reads it
 _BATCH = 500
 

@@ -1,0 +1,373 @@
+"""A pad to draw on in a notebook: a model reads what is drawn, stroke by stroke.
+
+`Pad` shows the five likeliest characters; `Practice` asks for letters and checks them. The page's
+part is `static/pad.js`, which knows nothing of Jupyter but a thin adapter. Where there is no front
+end (a page made by nbconvert, GitHub, a run with `NB_HEADLESS=1`) a picture of the pad stands in.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+from PIL import Image, ImageDraw
+
+from nbhelpers import mine, sources
+from nbhelpers.ink import InkError
+
+if TYPE_CHECKING:
+    from nbhelpers.models import Answer, Choice, Reader
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NOUNS = {"mnist": "digit", "tamil": "letter"}  # what is drawn, by form
+
+
+class Pad(anywidget.AnyWidget):
+    """Paper to draw one character on, and what a model reads.
+
+    Attributes:
+        picture: what was last drawn, the bytes of a PNG file; None before.
+        answer: what was last read, an `Answer`; None before, and where nothing could be read.
+
+    Args:
+        readers: from `models.reader`; or several by the name that the pad shows for each.
+        folder: where "Keep" puts drawings, by default `data/mine`; see `mine.keep`.
+
+    Raises:
+        ValueError: there is no reader.
+    """
+
+    _esm = Path(__file__).with_name("static") / "pad.js"
+    _css = Path(__file__).with_name("static") / "pad.css"
+    options = traitlets.Dict().tag(sync=True)
+    task = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
+
+    def __init__(self, readers: Reader | Mapping[str, Reader], folder: Path | None = None) -> None:
+        """Prepare the pad; it is shown when it is a cell's last line, or by `display`."""
+        readers = readers if isinstance(readers, Mapping) else {readers.card.title: readers}
+        if not readers:
+            raise ValueError("No reader. Expected one of models.reader, or several by name.")
+        self.readers = dict(readers)
+        self.folder = folder
+        self.picture: bytes | None = None
+        self.answer: Answer | None = None
+        self._drawn_for = next(iter(self.readers.values()))  # the reader of `picture`
+        described = [
+            {
+                "name": name,
+                "noun": NOUNS[reader.card.form],
+                "labels": [[text, _latin(text, reader)] for text in reader.card.classes],
+            }
+            for name, reader in self.readers.items()
+        ]
+        super().__init__(options={"sources": described})
+        self.on_msg(self._received)
+
+    # ------------------------------------------------------------------------------ messages
+
+    def _received(self, _: Pad, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        """Do what the page asks, and answer: an error that is only logged, no one would see."""
+        reply = {key: content.get(key) for key in ("view", "number")}
+        work = {"picture": self._read, "keep": self._keep, "next": self._next}[content["kind"]]
+        reply["kind"] = {"picture": "answer", "keep": "kept"}.get(content["kind"], "done")
+        try:
+            png = bytes(buffers[0]) if buffers else b""
+            reader = list(self.readers.values())[content.get("source", 0)]
+            reply |= work(png, reader, content)
+        except (InkError, ValueError, OSError) as error:
+            reply["error"] = str(error)
+        except Exception as error:
+            reply["error"] = f"That went wrong: {type(error).__name__}: {error}"
+        self.send(reply)
+
+    def _read(self, png: bytes, reader: Reader, _: dict[str, Any]) -> dict[str, Any]:
+        self.picture, self.answer, self._drawn_for = png, None, reader
+        try:
+            self.answer = reader.read(png)
+        except InkError as error:
+            return {"error": str(error)}
+        seen = self.answer.steps.normalised
+        return {
+            "sure": bool(self.answer.sure),
+            "choices": [
+                asdict(choice) | _drawn(choice.text, reader) for choice in self.answer.choices
+            ],
+            "seen": "data:image/png;base64," + _base64(_png(_grey(seen))),
+            "side": len(seen),
+        }
+
+    def _keep(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
+        path = mine.keep(png, content["label"], reader.card.form, self.folder)
+        return {"text": f"Kept as {_short(path)}"}
+
+    def _next(self, *_: object) -> dict[str, Any]:
+        return {}
+
+    # ----------------------------------------------------------------- where no front end is
+
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return the widget with a picture of it; in a headless run the picture only.
+
+        A saved notebook is opened without the kernel that made it: JupyterLab would then say
+        "Error displaying widget" where the widget view is saved beside the picture.
+        """
+        png, said = self._snapshot()
+        data = {"image/png": _base64(png), "text/plain": f"<figure: {said}>"}
+        if not os.environ.get("NB_HEADLESS"):
+            bundle = super()._repr_mimebundle_(**kwargs)
+            shown = bundle[0] if isinstance(bundle, tuple) else bundle
+            data |= {WIDGET: shown[WIDGET]}
+        return data, {"image/png": {"alt": said}}
+
+    def _snapshot(self) -> tuple[bytes, str]:
+        """Return a picture of the pad with the last drawing, or an example, and its alt text."""
+        picture, reader = self.picture, self._drawn_for
+        if picture is None:
+            picture = example(reader)
+        try:
+            answer = self.answer if self.picture else reader.read(picture)
+        except InkError:
+            answer = None
+        return _figure(picture, answer, reader), _alt(answer, reader)
+
+
+class Practice(Pad):
+    """A pad that asks for one character after the other and says how each was read.
+
+    A picture is read when the learner presses "Check"; the first check of each character counts.
+
+    Attributes:
+        results: of each character's first check: (asked for, read as).
+
+    Args:
+        reader: from `models.reader`.
+        letters: which characters to ask for, by default all that the reader knows.
+        seed: of their order. All are asked for before any comes again.
+        folder: as for `Pad`.
+
+    Raises:
+        ValueError: `letters` is empty or holds one that the reader does not know.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        letters: Sequence[str] | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> None:
+        """Prepare the first character."""
+        letters = list(reader.card.classes if letters is None else letters)
+        unknown = [text for text in letters if text not in reader.card.classes]
+        if unknown or not letters:
+            what = f"{unknown[0]!r} is none of its classes" if unknown else "it is empty"
+            raise ValueError(f"letters: {what}. Expected characters of reader.card.classes.")
+        super().__init__(reader, folder)
+        self.results: list[tuple[str, str]] = []
+        self._letters, self._random, self._left = letters, random.Random(seed), []
+        self._number = 0
+        self._ask()
+
+    def _ask(self) -> None:
+        if not self._left:
+            self._left = self._random.sample(self._letters, len(self._letters))
+            if self.task and self._left[-1] == self.task["text"]:  # not twice running
+                self._left.reverse()
+        text = self._left.pop()
+        self._number += 1
+        self._first = True
+        self.task = {
+            "number": self._number,
+            "text": text,
+            "transliteration": _latin(text, self._drawn_for),
+            **_drawn(text, self._drawn_for),
+            **self._score(),
+        }
+
+    def _score(self) -> dict[str, int]:
+        right = sum(asked == read for asked, read in self.results)
+        return {"right": right, "done": len(self.results)}
+
+    def _read(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
+        answer = super()._read(png, reader, content)
+        if self._first and "error" not in answer:
+            self._first = False
+            self.results.append((self.task["text"], answer["choices"][0]["text"]))
+            self.task = self.task | self._score()
+        return answer
+
+    def _next(self, *_: object) -> dict[str, Any]:
+        self._ask()
+        return {}
+
+
+# ------------------------------------------------------------------------------------- letters
+
+
+def example(reader: Reader) -> bytes:
+    """Return a drawing that a reader can read, PNG: a three, or its first Tamil letter."""
+    if reader.card.form == "tamil":
+        strokes = _strokes(reader.card.classes[0], reader)
+    else:
+        strokes = [_three()]
+    return _png(_written(strokes))
+
+
+def _three() -> list[list[float]]:
+    """Return the way of a pen that writes a 3, y down: two arcs."""
+    turns = [math.radians(angle) for angle in range(-155, 91, 5)]
+    upper = [[28 * math.cos(t), 24 * math.sin(t) - 24] for t in turns]
+    lower = [[33 * math.cos(-t), 30 * math.sin(-t) + 30] for t in reversed(turns)]
+    return upper + lower
+
+
+def _latin(text: str, reader: Reader) -> str:
+    if reader.card.form != "tamil":
+        return ""
+    from nbhelpers import tamil
+
+    return dict(tamil.class_table()).get(text, "")
+
+
+def _strokes(text: str, reader: Reader) -> list[list[list[int]]]:
+    """Return the pen strokes of a Tamil letter, y down; none of other characters."""
+    if reader.card.form != "tamil":
+        return []
+    from nbhelpers import letters, tamil
+
+    names = [name for name, _ in tamil.class_table()]
+    if text not in names:
+        return []
+    strokes = letters.pen_strokes()[names.index(text)]
+    return [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes]
+
+
+def _drawn(text: str, reader: Reader) -> dict[str, list]:
+    """Return what the page draws a letter from, so that it needs no font for it."""
+    strokes = _strokes(text, reader)
+    return {"strokes": strokes} if strokes else {}
+
+
+def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> Image.Image:
+    """Return strokes as a picture, dark on white, in the middle of it."""
+    points = [point for stroke in strokes for point in stroke]
+    (left, right), (top, bottom) = ((min(v), max(v)) for v in zip(*points, strict=True))
+    scale = 0.7 * side / max(right - left, bottom - top, 1)
+    middle = (left + right) / 2, (top + bottom) / 2
+    picture = Image.new("L", (side, side), 255)
+    draw = ImageDraw.Draw(picture)
+    for stroke in strokes:
+        placed = [
+            tuple(
+                side / 2 + scale * (value - centre) for value, centre in zip(p, middle, strict=True)
+            )
+            for p in stroke
+        ]
+        draw.line(placed, fill=20, width=pen, joint="curve")
+        for x, y in placed:  # round ends and corners
+            draw.ellipse([x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2], fill=20)
+    return picture
+
+
+# ------------------------------------------------------------------------------------- pictures
+
+
+def _grey(ink: Any) -> Image.Image:
+    """Return uint8 `[height, width]` ink on paper as a picture, dark on white."""
+    import numpy as np
+
+    return Image.fromarray(255 - np.asarray(ink))
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _short(path: Path) -> str:
+    """Return a path below the project without the project's own folder."""
+    try:
+        return path.resolve().relative_to(sources.project_folder()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def _alt(answer: Answer | None, reader: Reader) -> str:
+    noun = NOUNS[reader.card.form]
+    if answer is None:
+        return f"a drawing pad with a {noun}; nothing could be read"
+    return f"a drawing pad with a {noun}, and what the model reads: {answer}"
+
+
+def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
+    """Return a picture of the pad, PNG: the drawing, the five likeliest, what the model sees."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"figure.constrained_layout.use": True}):
+        if reader.card.form == "tamil":
+            from nbhelpers import letters
+
+            letters.use_in_plots()
+        figure = Figure(figsize=(7.2, 2.6), dpi=96, facecolor="white")
+        paper, bars, seen = figure.subplots(1, 3, width_ratios=[1.2, 1.4, 1])
+        paper.imshow(Image.open(io.BytesIO(picture)).convert("L"), cmap="gray", vmin=0, vmax=255)
+        paper.set_title("drawn")
+        for axes in (paper, seen):
+            axes.set(xticks=[], yticks=[])
+            for side in axes.spines.values():
+                side.set_color("#c8ccd4")
+        if answer is None:
+            bars.text(0.5, 0.5, "nothing could be read", ha="center")
+            bars.set_axis_off()
+            seen.set_axis_off()
+        else:
+            _draw_choices(bars, answer.choices, answer.sure)
+            normalised = answer.steps.normalised
+            seen.imshow(_grey(normalised), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            seen.set_title("what the model sees")
+            seen.set_xlabel(f"{len(normalised)} × {len(normalised)} pixels")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png")
+    few = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    few.save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
+def _draw_choices(axes: Any, choices: Sequence[Choice], sure: bool) -> None:
+    rows = range(len(choices))
+    values = [choice.probability for choice in choices]
+    axes.barh(rows, values, height=0.6, color=["#1976d2"] + ["#9db7d5"] * (len(choices) - 1))
+    names = [f"{c.text}  {c.transliteration}".strip() for c in choices]
+    axes.set_yticks(rows, names)
+    axes.tick_params(left=False)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.2), xticks=[])
+    for row, value in zip(rows, values, strict=True):
+        axes.text(value + 0.02, row, _percent(value), va="center", fontsize=9)
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_color("#c8ccd4")
+    axes.set_title("read as" if sure else "not sure; the likeliest")
+
+
+def _percent(probability: float) -> str:
+    rounded = round(100 * probability)
+    if rounded == 0:
+        return "< 1 %"
+    return "> 99 %" if rounded == 100 and probability < 1 else f"{rounded} %"

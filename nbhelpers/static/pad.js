@@ -1,0 +1,623 @@
+// A drawing pad: paper to write one character on, and a model's answer beside it.
+//
+// `createPad(root, options)` is free of Jupyter: a page gets each picture as a PNG blob and answers
+// by `pad.show(answer)`. The default export is the adapter for anywidget. One file without imports.
+
+const SIDE = 280; // of the paper, in its own units; strokes are kept in these
+const PICTURE = 560; // side of the picture that is read, in pixels
+const PEN = { least: 6, most: 30, start: 16 };
+const STEP = 8; // of the keyboard's cursor, in units of the paper; with Shift a quarter of it
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ROWS = 5;
+const HOW_TO =
+  "Draw with a mouse, a pen or a finger. With the keyboard: arrow keys move the cursor, with " +
+  "Shift in small steps; Space puts the pen down and lifts it; Escape lifts it; Ctrl+Z takes " +
+  "the last stroke back.";
+
+/**
+ * Build a pad in `root`.
+ *
+ * @param {HTMLElement} root where the pad goes; what it holds is kept.
+ * @param {object} options
+ *   sources: [{name, noun, labels: [[text, transliteration], ...]}], the models to choose from;
+ *     noun is what is drawn ("digit", "letter").
+ *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
+ *     A picture is then read when "Check" is pressed, not after every stroke.
+ *   onPicture(blob, {number, source}): read the picture; answer by `show`.
+ *   onKeep(blob, {number, source, label}): keep the picture; answer by `kept`. Without it there
+ *     is no such row.
+ *   onNext(): the next task, please; answer by `setTask`.
+ *   patience: milliseconds without an answer until `silence`, a sentence, is shown.
+ * @returns {{show, kept, giveUp, setTask, destroy}}
+ *   show(answer): {number?, sure, choices: [{text, transliteration, probability, strokes?}],
+ *     seen?: an image URL, side?} or {number?, error: a sentence}. Strokes, where given, are drawn
+ *     in place of the text: [[[x, y], ...], ...], y down, a stroke of one point is a dot.
+ *   kept({text} or {error}): what became of "Keep". giveUp(): there will be no answer.
+ */
+export function createPad(root, options) {
+  const { sources, onPicture, onKeep, onNext } = options;
+  const patience = options.patience ?? 3000;
+  const silence = options.silence ?? "No answer yet.";
+  const aborter = new AbortController();
+  const on = (target, type, action, more) =>
+    target.addEventListener(type, action, { signal: aborter.signal, ...more });
+
+  let task = options.task ?? null;
+  let source = 0;
+  let strokes = []; // of {width, points: [[x, y], ...]}
+  let open = null; // the stroke that is being drawn
+  let pointer = null; // the id of the pointer that draws it
+  let cursor = [SIDE / 2, SIDE / 2]; // of the keyboard
+  let number = 0; // of the last picture or request; older answers are dropped
+  let timer = null;
+  let chosen = false; // the reader has picked a label for this drawing
+  const held = new Set();
+
+  // ----------------------------------------------------------------------------- elements
+
+  const canvas = make("canvas", {
+    class: "nbh-paper", tabindex: "0", role: "application", "aria-label": "Paper to draw on",
+    "aria-roledescription": "drawing pad", "aria-description": HOW_TO, title: "",
+  });
+  const hint = make("div", { class: "nbh-hint", "aria-hidden": "true" });
+  const mark = make("div", { class: "nbh-cursor", "aria-hidden": "true" });
+  const undoButton = make("button", { type: "button" }, "Undo");
+  const clearButton = make("button", { type: "button" }, "Clear");
+  const width = make("input", {
+    type: "range", min: PEN.least, max: PEN.most, value: options.pen ?? PEN.start,
+    "aria-label": "Pen width",
+  });
+  const nib = make("span", { class: "nbh-nib", "aria-hidden": "true" });
+  const headline = make("div", { class: "nbh-headline" });
+  const message = make("div", { class: "nbh-message" });
+  const status = make("div", { class: "nbh-status", role: "status", "aria-atomic": "true" });
+  status.append(headline, message);
+  const spoken = make("div", { class: "nbh-hidden", role: "status" });
+  const seen = make("img", { alt: "" });
+  const seenText = make("figcaption", {}, "What the model sees");
+  const seenBox = make("figure", { class: "nbh-seen nbh-empty" });
+  seenBox.append(seen, seenText);
+  const list = make("ol", { class: "nbh-choices", "aria-label": "The five likeliest" });
+  const switcher = make("fieldset", { class: "nbh-switch" });
+  const label = make("select", { "aria-label": "Keep as" });
+  const keepButton = make("button", { type: "button" }, "Keep");
+  const keepText = make("span", { class: "nbh-kept", role: "status" });
+  const wanted = make("div", { class: "nbh-wanted" });
+  const score = make("div", { class: "nbh-score", role: "status" });
+  const checkButton = make("button", { type: "button", class: "nbh-primary" }, "Check");
+  const nextButton = make("button", { type: "button" }, "Next letter");
+
+  const box = make("div", { class: "nbh-pad" });
+  const inner = make("div", { class: "nbh-inner" });
+  const paper = make("div", { class: "nbh-sheet" });
+  paper.append(canvas, hint, mark);
+  const pen = make("label", { class: "nbh-pen" });
+  pen.append(make("span", {}, "Pen"), width, nib);
+  const tools = make("div", { class: "nbh-tools" });
+  tools.append(undoButton, clearButton, pen);
+  const left = make("div", { class: "nbh-left" });
+  left.append(paper, tools);
+  const right = make("div", { class: "nbh-right" });
+  const top = make("div", { class: "nbh-top" });
+  top.append(status, seenBox);
+  right.append(top, list);
+  const main = make("div", { class: "nbh-main" });
+  main.append(left, right);
+  if (sources.length > 1) inner.append(switcher);
+  if (task) {
+    const asked = make("div", { class: "nbh-task" });
+    const buttons = make("div", { class: "nbh-task-buttons" });
+    buttons.append(checkButton, nextButton);
+    asked.append(wanted, score);
+    inner.append(asked);
+    left.append(buttons);
+  }
+  inner.append(main);
+  if (onKeep) {
+    const keep = make("div", { class: "nbh-keep" });
+    const caption = make("label", {});
+    caption.append(make("span", {}, "Keep this drawing as"), label);
+    keep.append(caption, keepButton, keepText);
+    inner.append(keep);
+  }
+  box.append(inner, spoken);
+  root.append(box);
+
+  switcher.append(make("legend", { class: "nbh-hidden" }, "What to draw"));
+  const group = `nbh-${Math.random().toString(36).slice(2)}`;
+  sources.forEach((one, index) => {
+    const choice = make("label", {});
+    const button = make("input", { type: "radio", name: group, value: index });
+    button.checked = index === 0;
+    on(button, "change", () => choose(index));
+    choice.append(button, make("span", {}, one.name));
+    switcher.append(choice);
+  });
+
+  // ------------------------------------------------------------------------------ drawing
+
+  function paint(target, scale) {
+    const pencil = target.getContext("2d");
+    pencil.setTransform(scale, 0, 0, scale, 0, 0);
+    pencil.fillStyle = "#fff";
+    pencil.fillRect(0, 0, SIDE, SIDE);
+    pencil.strokeStyle = pencil.fillStyle = "#14161a";
+    pencil.lineCap = pencil.lineJoin = "round";
+    for (const stroke of open ? [...strokes, open] : strokes) trace(pencil, stroke);
+  }
+
+  let frame = 0;
+  function redraw() {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => {
+      const pixels = Math.round((canvas.clientWidth || SIDE) * (window.devicePixelRatio || 1));
+      if (canvas.width !== pixels) canvas.width = canvas.height = pixels;
+      paint(canvas, pixels / SIDE);
+    });
+    const empty = !strokes.length && !open;
+    hint.hidden = !empty;
+    undoButton.disabled = clearButton.disabled = checkButton.disabled = empty;
+    keepButton.disabled = empty;
+    const at = (value) => `${(100 * value) / SIDE}%`;
+    Object.assign(mark.style, { left: at(cursor[0]), top: at(cursor[1]) });
+    mark.classList.toggle("nbh-down", Boolean(open) && pointer === null);
+  }
+
+  function picture() {
+    const target = document.createElement("canvas");
+    target.width = target.height = PICTURE;
+    paint(target, PICTURE / SIDE);
+    return new Promise((resolve) => target.toBlob(resolve, "image/png"));
+  }
+
+  function place(event) {
+    const edge = canvas.getBoundingClientRect();
+    const scale = SIDE / edge.width;
+    return [(event.clientX - edge.left) * scale, (event.clientY - edge.top) * scale];
+  }
+
+  on(canvas, "pointerdown", (event) => {
+    if (open || !event.isPrimary || event.button !== 0) return; // a second finger, a palm
+    event.preventDefault(); // no selecting of text, no focus ring for the mouse
+    canvas.focus({ preventScroll: true });
+    box.classList.remove("nbh-keys");
+    canvas.setPointerCapture(event.pointerId);
+    pointer = event.pointerId;
+    open = { width: Number(width.value), points: [place(event)] };
+    redraw();
+  });
+  on(canvas, "pointermove", (event) => {
+    if (event.pointerId !== pointer) return;
+    const moves = event.getCoalescedEvents?.() ?? [];
+    for (const move of moves.length ? moves : [event]) {
+      const [x, y] = place(move);
+      const [lastX, lastY] = open.points.at(-1);
+      if (Math.hypot(x - lastX, y - lastY) > 0.5) open.points.push([x, y]);
+    }
+    redraw();
+  });
+  for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    on(canvas, type, (event) => {
+      if (event.pointerId === pointer) finish();
+    });
+  }
+  on(canvas, "contextmenu", (event) => event.preventDefault()); // of a long touch
+
+  function finish() {
+    if (!open) return;
+    strokes.push(open);
+    open = pointer = null;
+    changed();
+  }
+
+  function undo() {
+    if (open) open = pointer = null;
+    else strokes.pop();
+    changed();
+  }
+
+  function clear() {
+    strokes = [];
+    open = pointer = null;
+    changed();
+  }
+
+  /** The drawing is another one: say so, and have it read. */
+  function changed() {
+    keepText.textContent = "";
+    if (!strokes.length) chosen = false;
+    redraw();
+    if (task || !strokes.length) {
+      reset();
+    } else {
+      read();
+    }
+  }
+
+  // ----------------------------------------------------------------------------- keyboard
+
+  on(canvas, "keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const isSpace = event.key === " ";
+    if (!isSpace && !ARROWS[event.key] && event.key !== "Escape") return;
+    if (pointer !== null) return;
+    if (event.key === "Escape" && !open) return;
+    event.preventDefault();
+    box.classList.add("nbh-keys");
+    if (ARROWS[event.key]) {
+      held.add(event.key); // two at once move along the diagonal
+      const step = event.shiftKey ? STEP / 4 : STEP;
+      for (const key of held) {
+        cursor = cursor.map((v, i) => Math.min(SIDE, Math.max(0, v + step * ARROWS[key][i])));
+      }
+      open?.points.push(cursor);
+    } else if (!event.repeat) {
+      if (open) {
+        finish();
+        spoken.textContent = "Pen up.";
+      } else {
+        open = { width: Number(width.value), points: [cursor] };
+        spoken.textContent = "Pen down.";
+      }
+    }
+    redraw();
+  });
+  on(canvas, "keyup", (event) => held.delete(event.key));
+  on(canvas, "focus", () => box.classList.toggle("nbh-keys", canvas.matches(":focus-visible")));
+  on(canvas, "blur", () => {
+    held.clear();
+    box.classList.remove("nbh-keys");
+    if (pointer === null) finish();
+  });
+  const isUndo = (event) =>
+    (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+  on(box, "keydown", (event) => {
+    if (!isUndo(event)) return;
+    event.preventDefault();
+    undo();
+  });
+  // JupyterLab would take arrows, Space and Enter for the notebook. It leaves alone what comes from
+  // an element with this attribute; Ctrl+S and the like stay its own.
+  on(
+    window, "keydown",
+    (event) => {
+      const others = (event.ctrlKey || event.metaKey || event.altKey) && !isUndo(event);
+      box.toggleAttribute("data-lm-suppress-shortcuts", !others);
+    },
+    { capture: true },
+  );
+
+  // ------------------------------------------------------------------------------ answers
+
+  let overdue = () => {};
+  function expect(before) {
+    clearTimeout(timer);
+    overdue = () => {
+      before?.();
+      say(silence);
+    };
+    timer = setTimeout(overdue, patience);
+  }
+
+  async function read() {
+    const mine = ++number;
+    const blob = await picture();
+    if (mine !== number) return; // a stroke came meanwhile
+    expect(() => blank("No answer")); // the one to an earlier drawing would mislead
+    onPicture(blob, { number: mine, source });
+  }
+
+  /** Show a sentence where nothing else was to be said. */
+  function say(text) {
+    message.textContent = text;
+  }
+
+  /** Take the last answer away. */
+  function blank(caption) {
+    headline.replaceChildren(make("div", { class: "nbh-caption" }, caption));
+    headline.classList.remove("nbh-right-answer", "nbh-wrong-answer");
+    rows([]);
+    seenBox.classList.add("nbh-empty");
+  }
+
+  function reset() {
+    number += 1; // what is still under way is no longer asked for
+    clearTimeout(timer);
+    blank(task ? "Not checked yet" : "Nothing drawn yet");
+    say(
+      task ? `Write the ${noun()}, then press Check.` : `A ${noun()} is read after each stroke.`,
+    );
+  }
+
+  function noun() {
+    return sources[source].noun ?? "letter";
+  }
+
+  function rows(choices) {
+    list.replaceChildren();
+    list.classList.toggle("nbh-empty", !choices.length);
+    for (let i = 0; i < ROWS; i++) {
+      const choice = choices[i];
+      const row = make("li", choice ? {} : { "aria-hidden": "true" });
+      const bar = make("span", { class: "nbh-bar", "aria-hidden": "true" });
+      const fill = make("span", {});
+      fill.style.width = `${100 * (choice?.probability ?? 0)}%`;
+      bar.append(fill);
+      row.append(
+        choice ? glyph(choice) : make("span", { class: "nbh-glyph" }),
+        make("span", { class: "nbh-name" }, choice ? name(choice) : ""),
+        bar,
+        make("span", { class: "nbh-percent" }, choice ? percent(choice.probability) : ""),
+      );
+      list.append(row);
+    }
+    list.classList.toggle("nbh-named", choices.some((choice) => name(choice)));
+  }
+
+  function show(answer) {
+    if (answer.number !== undefined && answer.number !== number) return;
+    clearTimeout(timer);
+    say("");
+    blank(answer.error ? "Nothing could be read" : "");
+    if (answer.error) {
+      say(answer.error);
+      return;
+    }
+    const [best] = answer.choices;
+    const big = make("div", { class: "nbh-big" });
+    const words = (text) => big.append(make("span", { class: "nbh-words" }, text));
+    const letter = (choice) => {
+      big.append(glyph(choice));
+      if (name(choice)) words(name(choice));
+    };
+    let caption = "Read as";
+    if (task) {
+      const right = best.text === task.text;
+      headline.classList.add(right ? "nbh-right-answer" : "nbh-wrong-answer");
+      caption = right ? "Right: read as" : "Read as";
+      letter(best);
+      words(percent(best.probability));
+      const place = answer.choices.findIndex((choice) => choice.text === task.text);
+      if (place < 0) {
+        say(`The ${noun()} asked for is not among the five likeliest.`);
+      } else if (place > 0) {
+        const rank = ["", "second", "third", "fourth", "fifth"][place];
+        say(`The ${noun()} asked for came ${rank}: ${percent(answer.choices[place].probability)}.`);
+      }
+    } else if (answer.sure) {
+      letter(best);
+      words(percent(best.probability));
+    } else {
+      caption = "Not sure between";
+      letter(best);
+      words("and");
+      letter(answer.choices[1]);
+    }
+    headline.replaceChildren(make("div", { class: "nbh-caption" }, caption), big);
+    rows(answer.choices);
+    if (answer.seen) {
+      seen.src = answer.seen;
+      seen.alt = answer.side
+        ? `What the model sees: your ${noun()} at ${answer.side} by ${answer.side} pixels`
+        : "What the model sees";
+      seenText.textContent = answer.side
+        ? `What the model sees: ${answer.side}\u2009×\u2009${answer.side} pixels`
+        : "What the model sees";
+      seenBox.classList.remove("nbh-empty");
+    }
+    if (!chosen && !task) label.value = best.text;
+  }
+
+  // ----------------------------------------------------------------------- keep, task, source
+
+  function choose(index) {
+    source = index;
+    fillLabels();
+    chosen = false;
+    hint.textContent = `Draw a ${noun()} here`;
+    changed();
+  }
+
+  function fillLabels() {
+    label.replaceChildren();
+    for (const [text, latin] of sources[source].labels) {
+      label.append(new Option(latin && latin !== text ? `${text}  ${latin}` : text, text));
+    }
+  }
+
+  async function keep() {
+    keepButton.disabled = true; // the same drawing is not kept twice by a double click
+    expect(() => (keepButton.disabled = false));
+    onKeep(await picture(), { number, source, label: label.value });
+  }
+
+  /** The drawing was kept, or not: {text} or {error}. */
+  function kept(result) {
+    clearTimeout(timer);
+    keepText.textContent = result.error ?? result.text;
+    keepText.classList.toggle("nbh-error", Boolean(result.error));
+    if (result.error) keepButton.disabled = false;
+  }
+
+  function setTask(next) {
+    const another = next.number !== task?.number;
+    task = next;
+    score.textContent = task.done
+      ? `${task.right} of ${task.done} right so far`
+      : "Nothing checked so far";
+    nextButton.textContent = `Next ${noun()}`;
+    if (!another && wanted.childElementCount) return;
+    wanted.replaceChildren(
+      make("span", { class: "nbh-words" }, `Write this ${noun()}`), glyph(task),
+      make("span", { class: "nbh-words nbh-latin" }, name(task)),
+    );
+    wanted.setAttribute("role", "status");
+    label.value = task.text;
+    clear();
+  }
+
+  on(undoButton, "click", undo);
+  on(clearButton, "click", () => {
+    clear();
+    canvas.focus({ preventScroll: true }); // the button is now disabled and loses the focus
+  });
+  on(width, "input", sizeNib);
+  on(label, "change", () => {
+    chosen = true;
+    keepText.textContent = "";
+    keepButton.disabled = !strokes.length;
+  });
+  on(keepButton, "click", keep);
+  on(checkButton, "click", read);
+  on(nextButton, "click", () => {
+    expect();
+    onNext?.();
+  });
+
+  function sizeNib() {
+    nib.style.setProperty("--nbh-nib", `${width.value}px`);
+    width.setAttribute("aria-valuetext", `${width.value} of ${PEN.most}`);
+  }
+
+  const sized = new ResizeObserver(redraw);
+  sized.observe(canvas);
+  sizeNib();
+  choose(0);
+  if (task) setTask(task);
+
+  return {
+    show,
+    kept,
+    giveUp() {
+      clearTimeout(timer);
+      overdue();
+    },
+    setTask(next) {
+      clearTimeout(timer);
+      setTask(next);
+    },
+    destroy() {
+      clearTimeout(timer);
+      cancelAnimationFrame(frame);
+      sized.disconnect();
+      aborter.abort();
+      box.remove();
+    },
+  };
+}
+
+// -------------------------------------------------------------------------------------- helpers
+
+function make(tag, attributes, text) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function trace(pencil, { width, points }) {
+  pencil.lineWidth = width;
+  pencil.beginPath();
+  if (points.length === 1) {
+    pencil.arc(...points[0], width / 2, 0, 2 * Math.PI);
+    pencil.fill();
+    return;
+  }
+  pencil.moveTo(...points[0]);
+  for (let i = 1; i < points.length - 1; i++) {
+    // through the middles, with the points themselves as handles: no corners
+    const [x, y] = points[i];
+    const [nextX, nextY] = points[i + 1];
+    pencil.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+  }
+  pencil.lineTo(...points.at(-1));
+  pencil.stroke();
+}
+
+/** A letter: drawn from its strokes, because not every machine has a font for it; else as text. */
+function glyph({ text, transliteration, strokes }) {
+  if (!strokes?.length) return make("span", { class: "nbh-glyph" }, text);
+  const said = transliteration && transliteration !== text ? `${text}, ${transliteration}` : text;
+  const all = strokes.flat();
+  const [xs, ys] = [0, 1].map((axis) => all.map((point) => point[axis]));
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  const [wide, high] = [Math.max(...xs) - x, Math.max(...ys) - y];
+  const pen = 34;
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  const set = (element, attributes) => {
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  set(svg, {
+    class: "nbh-glyph", role: "img", "aria-label": said,
+    viewBox: `${x - pen} ${y - pen} ${wide + 2 * pen} ${high + 2 * pen}`,
+  });
+  // The strokes have about 420 units to an em; they say how large a letter is beside others.
+  const em = (units) => `${((units + 2 * pen) / 340).toFixed(3)}em`;
+  Object.assign(svg.style, { width: em(wide), height: em(high) });
+  const lines = strokes.map((stroke) => {
+    const path = stroke.length > 1 ? stroke : [stroke[0], stroke[0]]; // a round cap is the dot
+    return `M${path.map((point) => point.join(" ")).join("L")}`;
+  });
+  svg.append(
+    set(document.createElementNS(space, "path"), {
+      d: lines.join(""), fill: "none", stroke: "currentColor", "stroke-width": pen,
+      "stroke-linecap": "round", "stroke-linejoin": "round",
+    }),
+  );
+  return svg;
+}
+
+function name({ text, transliteration }) {
+  return transliteration && transliteration !== text ? transliteration : "";
+}
+
+function percent(probability) {
+  const rounded = Math.round(100 * probability);
+  if (rounded === 0) return "< 1 %".replaceAll(" ", "\u2009");
+  if (rounded === 100 && probability < 1) return "> 99 %".replaceAll(" ", "\u2009");
+  return `${rounded}\u2009%`;
+}
+
+// --------------------------------------------------------------------------------- for Jupyter
+
+const SILENCE =
+  "No answer from the kernel. It may be busy with another cell; if it was restarted, " +
+  "run the cell again.";
+
+function render({ model, el }) {
+  // The same pad may be shown twice on a page: each asks under a name of its own.
+  const view = Math.random().toString(36).slice(2);
+  const send = async (kind, about = {}, blob = null) => {
+    const buffers = blob ? [await blob.arrayBuffer()] : [];
+    try {
+      model.send({ kind, view, ...about }, undefined, buffers);
+    } catch {
+      pad.giveUp(); // the connection is closed
+    }
+  };
+  const pad = createPad(el, {
+    ...model.get("options"),
+    task: model.get("task"),
+    silence: SILENCE,
+    onPicture: (blob, about) => send("picture", about, blob),
+    onKeep: (blob, about) => send("keep", about, blob),
+    onNext: () => send("next"),
+  });
+  const receive = (content) => {
+    if (content.view !== view) return;
+    if (content.kind === "answer") pad.show(content);
+    if (content.kind === "kept") pad.kept(content);
+  };
+  const retask = () => pad.setTask(model.get("task"));
+  model.on("msg:custom", receive);
+  model.on("change:task", retask);
+  return () => {
+    model.off("msg:custom", receive);
+    model.off("change:task", retask);
+    pad.destroy();
+  };
+}
+
+export default { render };

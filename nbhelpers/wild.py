@@ -1,0 +1,343 @@
+"""The wild set: what people bring, made from data-set images so that the right answers are known.
+
+Each condition turns an image of one character into a picture file as a phone, a scanner or a
+drawing program would write it. Everything is drawn from a seed: the same image, condition and
+seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from nbhelpers import ink
+from nbhelpers.data import Split
+
+BOX = 200  # longer side of the drawn character, in pixels, before a condition changes it
+
+
+def picture(
+    image: np.ndarray | torch.Tensor,
+    condition: str,
+    seed: int,
+    index: int = 0,
+    proportions: str = "kept",
+) -> bytes:
+    """Return a picture file of the character as it looks under `condition`.
+
+    Args:
+        image: uint8 `[h, w]`; 0 is paper, 255 is ink; empty for a blank page.
+        condition: a key of `CONDITIONS`.
+        seed: of all that is drawn at random.
+        index: of the image, so that each gets a picture of its own.
+        proportions: of the image, as given to `tamil.tamil`; with `adapted`, the character is
+            drawn in those that it was written in.
+
+    Returns:
+        the bytes of a PNG or JPEG file.
+    """
+    random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
+    return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
+
+
+def published_way(file: bytes, side: int) -> np.ndarray:
+    """Prepare a picture as recipes R2 and R3 do: grey, squeezed to the square, dark is ink.
+
+    Args:
+        file: the bytes of a picture.
+        side: of the square, in pixels.
+
+    Returns:
+        uint8 `[side, side]`; 0 is paper, 255 is ink.
+    """
+    grey = ImageOps.invert(Image.open(io.BytesIO(file)).convert("L"))
+    return np.asarray(grey.resize((side, side)))
+
+
+def accuracies(
+    read: Callable[[np.ndarray], np.ndarray | torch.Tensor],
+    split: Split,
+    prepare: Callable[[bytes], ink.Steps],
+    conditions: Sequence[str] | None = None,
+    count: int = 200,
+    seed: int = 0,
+    proportions: str = "kept",
+) -> dict[str, dict[str, float]]:
+    """Measure how a model reads pictures from outside, prepared in two ways.
+
+    Args:
+        read: the model; uint8 `[n, side, side]` in, probabilities `[n, classes]` out.
+        split: where images and labels come from.
+        prepare: `ink.to_mnist` or `ink.to_tamil`. A picture that it refuses counts as wrong.
+        conditions: keys of `CONDITIONS`; all by default.
+        count: images a condition, the same ones in each; drawn from `seed`.
+        seed: of the images and of the pictures.
+        proportions: of the split's images, as given to `tamil.tamil`.
+
+    Returns:
+        `{condition: {"published_way": accuracy, "ours": accuracy}}`.
+    """
+    count = min(count, len(split))
+    rows = np.random.default_rng(seed).choice(len(split), count, replace=False)
+    labels = split.labels.numpy()[rows]
+    side = split.images.shape[-1]
+    measured = {}
+    for condition in CONDITIONS if conditions is None else conditions:
+        files = [picture(split.images[row], condition, seed, int(row), proportions) for row in rows]
+        ours, readable = np.zeros((count, side, side), np.uint8), np.ones(count, bool)
+        for i, file in enumerate(files):
+            try:
+                ours[i] = prepare(file).normalised.numpy()
+            except ink.InkError:
+                readable[i] = False
+        published = np.stack([published_way(file, side) for file in files])
+        right = [np.asarray(read(images)).argmax(1) == labels for images in (published, ours)]
+        measured[condition] = {
+            "published_way": float(right[0].mean()),
+            "ours": float((right[1] & readable).mean()),
+        }
+    return measured
+
+
+# ----------------------------------------------------------------------------------- drawing
+
+
+def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndarray:
+    """Return the character alone, smooth and with clear edges: float32 `[h, w]`, 0 to 1."""
+    rows, columns = (np.flatnonzero((image > 32).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.zeros((longer, longer), np.float32)
+    crop = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    crop = np.pad(crop, 2)
+    scale = longer / (max(crop.shape) - 4)
+    size = [round(side * scale) for side in crop.shape[::-1]]
+    if proportions == "adapted":  # `tamil.fitted`, the other way round
+        ratio = 2 / np.pi * np.arcsin((min(size) / max(size)) ** 2)
+        size[int(np.argmin(size))] = max(8, round(ratio * max(size)))
+    large = Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC)
+    # A pen's edge is about two pixels wide here, whatever the image's resolution.
+    return _edge(np.asarray(large, np.float32) / 255, scale)
+
+
+def _edge(soft: np.ndarray, scale: float) -> np.ndarray:
+    return np.clip((soft - 0.45) * max(1.0, scale / 3) + 0.5, 0, 1)
+
+
+def _on_sheet(
+    strokes: np.ndarray, random: np.random.Generator, share: tuple[float, float] = (0.45, 0.8)
+) -> np.ndarray:
+    """Place the character on a sheet, about in the middle: float32 `[h, w]`, 0 to 1."""
+    longer = max(strokes.shape)
+    sheet = np.array([longer, longer]) / random.uniform(*share)
+    sheet = sheet * random.uniform(0.9, 1.1, 2)
+    sheet = np.maximum(sheet.round().astype(int), np.array(strokes.shape) + 4)
+    free = sheet - strokes.shape
+    top, left = (free * random.uniform(0.35, 0.65, 2)).astype(int)
+    placed = np.zeros(sheet, np.float32)
+    placed[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
+    return placed
+
+
+def _painted(
+    sheet: np.ndarray,
+    paper: Sequence[float] | np.ndarray = (255, 255, 255),
+    pen: Sequence[float] = (20, 20, 25),
+) -> np.ndarray:
+    """Return float32 `[h, w, 3]`, 0 to 255: `pen` where the sheet is 1, `paper` where it is 0."""
+    cover = sheet[:, :, None]
+    return np.asarray(paper, np.float32) * (1 - cover) + np.asarray(pen, np.float32) * cover
+
+
+def _png(values: np.ndarray) -> bytes:
+    return _file(values, "PNG", compress_level=1)
+
+
+def _jpeg(values: np.ndarray, quality: int) -> bytes:
+    return _file(values, "JPEG", quality=quality)
+
+
+def _file(values: np.ndarray, form: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8)).save(file, form, **options)
+    return file.getvalue()
+
+
+def _grain(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Return noise of several scales, as of rough paper: float32 `[h, w]`, deviation 1."""
+    from scipy.ndimage import gaussian_filter
+
+    grain = np.zeros(shape, np.float32)
+    for sigma, weight in ((0, 0.5), (1.2, 0.7), (4, 0.5), (16, 0.5)):
+        layer = gaussian_filter(random.standard_normal(shape, np.float32), sigma)
+        grain += weight * layer / layer.std()
+    return grain / grain.std()
+
+
+def _light(shape: tuple[int, int], random: np.random.Generator, darkest: float) -> np.ndarray:
+    """Return how bright the light is, from 1 down to `darkest`: float32 `[h, w]`."""
+    angle, bend = random.uniform(0, 2 * np.pi), random.uniform(0.7, 1.6)
+    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
+    along = x * np.cos(angle) + y * np.sin(angle)
+    along = (along - along.min()) / (along.max() - along.min())
+    return (1 - (1 - darkest) * along**bend).astype(np.float32)[:, :, None]
+
+
+def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
+    """Return the character drawn with a pen `factor` times as wide."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from skimage.morphology import skeletonize
+
+    mask = np.pad(strokes > 0.5, 40)
+    if not mask.any():
+        return strokes
+    inside = distance_transform_edt(mask)
+    skeleton = skeletonize(mask)
+    width = 2 * np.median(inside[skeleton])
+    if factor > 1:
+        drawn = distance_transform_edt(~mask) <= width * (factor - 1) / 2
+    else:
+        # each stroke keeps a share of its own width around its middle
+        drawn = inside > width * (1 - factor) / 2
+        drawn |= distance_transform_edt(~skeleton) <= width * factor / 2
+    return gaussian_filter(drawn.astype(np.float32), 0.7)
+
+
+# -------------------------------------------------------------------------------- conditions
+
+
+def _as_it_is(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _png(_painted(_on_sheet(strokes, random)))
+
+
+def _inverted(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _png(_painted(_on_sheet(strokes, random), (18, 22, 20), (240, 240, 235)))
+
+
+_PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
+_INKS = ((26, 35, 126), (183, 28, 28), (27, 94, 32), (74, 20, 140), (93, 64, 55), (20, 20, 20))
+
+
+def _coloured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    paper, pen = _PAPERS[random.integers(len(_PAPERS))], _INKS[random.integers(len(_INKS))]
+    paper, pen = (np.array(colour) + random.uniform(-12, 12, 3) for colour in (paper, pen))
+    if random.random() < 0.25:  # chalk on a board
+        paper, pen = pen, paper
+    return _png(_painted(_on_sheet(strokes, random), paper, pen))
+
+
+def _textured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    sheet = _on_sheet(strokes, random)
+    tint = np.array((235, 222, 196)) + random.uniform(-15, 15, 3)
+    grain = _grain(sheet.shape, random)[:, :, None] * random.uniform(6, 14)
+    pen = np.array((35, 35, 45)) + random.uniform(0, 40)
+    return _jpeg(_painted(sheet, tint, pen) + grain, 85)
+
+
+def _lined(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    sheet = _on_sheet(strokes, random)
+    y, x = np.mgrid[: sheet.shape[0], : sheet.shape[1]].astype(np.float32)
+    tilt = np.tan(np.radians(random.uniform(-1.5, 1.5)))
+    spacing, width = random.uniform(24, 60), random.uniform(1.2, 2.6)
+    offset = random.uniform(0, spacing)
+
+    def lines(across: np.ndarray) -> np.ndarray:
+        away = np.abs((across + offset) % spacing - spacing / 2)
+        return np.clip(width / 2 - away + 0.5, 0, 1)
+
+    ruled = lines(y + tilt * x)
+    if random.random() < 0.4:  # squared
+        ruled = np.maximum(ruled, lines(x - tilt * y))
+    colour = np.array((125, 145, 175)) + random.uniform(-30, 30)
+    paper = _painted(ruled * random.uniform(0.6, 1), (250, 249, 244), colour)
+    noise = random.normal(0, 3, (*sheet.shape, 1))
+    pen = ((25, 30, 70), (30, 30, 30), (20, 40, 120))[random.integers(3)]
+    return _jpeg(_painted(sheet, paper, pen) + noise, 85)
+
+
+def _lit(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    sheet = _on_sheet(strokes, random)
+    light = _light(sheet.shape, random, random.uniform(0.3, 0.45))
+    noise = random.normal(0, 2, (*sheet.shape, 1))
+    return _jpeg(_painted(sheet, (245, 243, 238), (40, 40, 50)) * light + noise, 90)
+
+
+def _any_size(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    sheet = _on_sheet(strokes, random)
+    longer = round(float(np.exp(random.uniform(np.log(56), np.log(2000)))))
+    scale = longer / max(sheet.shape)
+    size = tuple(max(8, round(side * scale)) for side in sheet.shape[::-1])
+    grey = Image.fromarray((255 * (1 - sheet)).astype(np.uint8))
+    file = io.BytesIO()
+    grey.resize(size, Image.Resampling.BICUBIC).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    longer = max(strokes.shape)
+    sheet = np.maximum(
+        (longer / random.uniform(0.3, 0.6) * random.uniform(0.9, 1.1, 2)).astype(int), strokes.shape
+    )
+    free = sheet - strokes.shape
+    near = np.where(random.random(2) < 0.5, random.uniform(0, 0.1), random.uniform(0.9, 1))
+    top, left = (free * near).astype(int)
+    placed = np.zeros(sheet, np.float32)
+    placed[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
+    return _png(_painted(placed))
+
+
+def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    angle = random.uniform(4, 10) * random.choice([-1, 1])
+    turned = Image.fromarray(strokes).rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    return _png(_painted(_on_sheet(np.clip(np.asarray(turned), 0, 1), random)))
+
+
+def _thick(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(1.8, 2.2)), random)))
+
+
+def _thin(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(0.4, 0.6)), random)))
+
+
+def _compressed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _jpeg(_painted(_on_sheet(strokes, random)), 30)
+
+
+def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    sheet = _on_sheet(strokes, random)
+    pen = _INKS[random.integers(len(_INKS))]
+    colour = np.broadcast_to(np.array(pen, np.float32), (*sheet.shape, 3))
+    return _png(np.concatenate([colour, 255 * sheet[:, :, None]], 2))
+
+
+def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    from scipy.ndimage import gaussian_filter
+
+    sheet = _on_sheet(strokes, random)
+    light = _light(sheet.shape, random, random.uniform(0.6, 0.8))
+    paper = np.array((225, 220, 208)) + random.uniform(-12, 12, 3)
+    values = _painted(sheet, paper, (45, 45, 60)) * light
+    values = gaussian_filter(values, (BOX * random.uniform(0.01, 0.025),) * 2 + (0,))
+    return _jpeg(values + random.normal(0, 5, values.shape), 70)
+
+
+CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
+    "as it is": _as_it_is,
+    "inverted": _inverted,
+    "coloured ink and paper": _coloured,
+    "textured paper": _textured,
+    "lined paper": _lined,
+    "lighting gradient": _lit,
+    "56 to 2,000 pixels": _any_size,
+    "off-centre": _off_centre,
+    "rotated up to 10°": _rotated,
+    "thick pen": _thick,
+    "thin pen": _thin,
+    "JPEG at quality 30": _compressed,
+    "transparent PNG": _transparent,
+    "photo-like blur": _photographed,
+}

@@ -1,0 +1,92 @@
+"""How the tests in this folder run a cell, write on the pad and keep pictures of it."""
+
+from pathlib import Path
+
+import numpy as np
+
+PICTURES = Path(__file__).resolve().parents[2] / "build" / "browser"
+SIDE = 280  # of the paper, in its own units
+SECONDS = 60  # for the slowest step on a busy machine
+
+
+def run_cell(page):
+    """Run the notebook's only cell, and wait for the pad."""
+    page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+    page.keyboard.press("Control+Enter")
+    page.locator(".jp-InputPrompt", has_text="[*]").first.wait_for(state="detached")
+    page.locator(".nbh-paper").wait_for()
+
+
+def strokes_of(image):
+    """Return how a pen might write an image: lists of (x, y) in units of the paper.
+
+    The lines are one pixel thin (skeletonised) and followed from neighbour to neighbour; where the
+    next pixel is farther away the pen is lifted.
+
+    Args:
+        image: uint8 `[28, 28]`, ink is 255.
+    """
+    from skimage.morphology import skeletonize
+    from skimage.transform import resize
+
+    large = resize(image.numpy() / 255.0, (SIDE, SIDE), order=3)
+    left = [tuple(point) for point in np.argwhere(skeletonize(large > 0.4))]
+    ends = [p for p in left if sum(abs(np.subtract(left, p)).max(1) == 1) == 1]
+    strokes, at = [], (ends or left)[0]
+    while left:
+        strokes.append([])
+        while True:
+            left.remove(at)
+            strokes[-1].append((int(at[1]), int(at[0])))
+            if not left:
+                break
+            distance = np.hypot(*np.subtract(left, at).T)
+            at = left[int(distance.argmin())]
+            if distance.min() > 3:
+                break
+    return [stroke[::4] + stroke[-1:] for stroke in strokes if len(stroke) > 8]
+
+
+def placed(page, strokes):
+    """Return strokes in pixels of the page."""
+    edge = page.locator(".nbh-paper").bounding_box()
+    scale = edge["width"] / SIDE
+    return [[(edge["x"] + x * scale, edge["y"] + y * scale) for x, y in s] for s in strokes]
+
+
+def write(page, strokes):
+    """Write with the mouse."""
+    page.locator(".nbh-paper").scroll_into_view_if_needed()
+    for stroke in placed(page, strokes):
+        page.mouse.move(*stroke[0])
+        page.mouse.down()
+        for point in stroke[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+def picture(page, name):
+    """Keep a picture of the pad to look at, under build/browser/."""
+    page.wait_for_timeout(400)  # bars move
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def headline(page):
+    """Return what the pad says it has read, once it has."""
+    page.locator(".nbh-big").wait_for()
+    page.wait_for_timeout(300)  # answers to earlier strokes are replaced
+    return page.locator(".nbh-headline").inner_text()
+
+
+def ink(page):
+    """Return how many pixels of the paper are dark."""
+    page.wait_for_timeout(100)  # it is painted with the next frame
+    return page.locator(".nbh-paper").evaluate(
+        """(canvas) => {
+          const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          let dark = 0;
+          for (let i = 0; i < all.length; i += 4) dark += all[i] < 128;
+          return dark;
+        }"""
+    )

@@ -1,0 +1,145 @@
+"""Drawings that a learner keeps."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from nbhelpers import mine
+from nbhelpers.data import DIGITS, DataError
+from nbhelpers.ink import InkError
+from nbhelpers.tamil import class_table
+
+ROOT = Path(__file__).resolve().parent.parent
+LETTERS = tuple(text for text, _ in class_table())
+
+
+def drawing(box=(60, 20, 80, 120)):
+    picture = Image.new("L", (150, 140), 255)
+    ImageDraw.Draw(picture).rectangle(box, fill=0)
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
+
+
+def test_what_is_kept_is_read_back(tmp_path):
+    kept = [mine.keep(drawing(), label, "mnist", tmp_path) for label in ("1", "7", "1")]
+    assert [path.relative_to(tmp_path).as_posix() for path in kept] == [
+        "mnist/1/0001.png", "mnist/7/0001.png", "mnist/1/0002.png",
+    ]  # fmt: skip
+    split = mine.load("mnist", DIGITS, tmp_path)
+    assert split.labels.tolist() == [1, 1, 7] and split.classes == DIGITS
+    assert split.images.dtype == torch.uint8 and split.images.shape == (3, 28, 28)
+    assert split.images.amax((1, 2)).min() > 200  # ink is 255
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_tamil_labels_in_the_path_and_in_the_file(tmp_path):
+    for label in LETTERS:
+        assert mine._label(mine._name(label)) == label
+    path = mine.keep(drawing(), "கி", "tamil", tmp_path)
+    assert path.parent.name == "U+0B95-0BBF"
+    with Image.open(path) as picture:
+        assert picture.text["Label"] == "கி" and picture.text["Form"] == "tamil"
+    split = mine.load("tamil", LETTERS, tmp_path, side=48)
+    assert split.images.shape == (1, 48, 48)
+    assert split.labels.tolist() == [LETTERS.index("கி")]
+
+
+def test_labels_cannot_leave_the_folder_or_collide(tmp_path):
+    labels = ["..", "/", "a/b", "A", "a", "CON ", "U+0B95", "க"]
+    paths = [mine.keep(drawing(), label, "mnist", tmp_path) for label in labels]
+    assert len({str(path.parent).lower() for path in paths}) == len(labels)
+    assert all(path.parent.parent == tmp_path / "mnist" for path in paths)
+    assert [mine._label(path.parent.name) for path in paths] == labels
+
+
+def test_default_folder_is_below_the_data_folder(tmp_path):
+    path = mine.keep(drawing(), "3", "mnist")
+    assert path == tmp_path / "data" / "mine" / "mnist" / "3" / "0001.png"
+    assert len(mine.load("mnist", DIGITS)) == 1
+
+
+def test_numbers_are_never_used_again(tmp_path):
+    first = mine.keep(drawing(), "3", "mnist", tmp_path)
+    (first.parent / "0007.png").write_bytes(drawing())
+    (first.parent / "0008.png.part").touch()  # another program is at it, or was killed
+    content = first.read_bytes()
+    assert mine.keep(drawing((10, 10, 90, 30)), "3", "mnist", tmp_path).name == "0009.png"
+    assert first.read_bytes() == content
+
+
+def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
+    first = mine.keep(drawing(), "3", "mnist", tmp_path)
+    content = first.read_bytes()
+    monkeypatch.setattr(mine, "_highest", lambda folder: 0)
+    assert mine.keep(drawing((10, 10, 90, 30)), "3", "mnist", tmp_path).name == "0002.png"
+    assert first.read_bytes() == content and not list(tmp_path.rglob("*.part"))
+
+
+def test_two_processes_at_once(tmp_path):
+    (tmp_path / "drawing.png").write_bytes(drawing())
+    program = (
+        "import sys; from pathlib import Path; from nbhelpers import mine; "
+        "folder = Path(sys.argv[1]); png = (folder / 'drawing.png').read_bytes(); "
+        "print(*(mine.keep(png, '5', 'mnist', folder).name for _ in range(15)))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
+    names = [name for one in both for name in one.communicate(timeout=120)[0].split()]
+    assert len(names) == len(set(names)) == 30
+    assert len(mine.load("mnist", DIGITS, tmp_path)) == 30
+
+
+def test_nothing_kept_is_an_empty_split(tmp_path):
+    split = mine.load("tamil", LETTERS, tmp_path)
+    assert len(split) == 0 and split.images.shape == (0, 64, 64)
+    assert split.images.dtype == torch.uint8 and split.labels.dtype == torch.int64
+
+
+def test_broken_files_are_named_and_counted(tmp_path):
+    for label in ("1", "2", "3"):
+        mine.keep(drawing(), label, "mnist", tmp_path)
+    (tmp_path / "mnist" / "2" / "0001.png").write_bytes(drawing()[:60])
+    (tmp_path / "mnist" / "x").mkdir()
+    (tmp_path / "mnist" / "x" / "0001.png").write_bytes(drawing())
+    with pytest.raises(DataError) as error:
+        mine.load("mnist", DIGITS, tmp_path)
+    said = str(error.value)
+    assert said.startswith("2 of the 4 drawings")
+    assert "0001.png" in said and "'x', which is no class" in said and "Delete" in said
+
+
+@pytest.mark.parametrize(
+    ("png", "label", "form", "kind", "said"),
+    [
+        (b"no picture", "1", "mnist", InkError, "not a picture"),
+        (drawing()[:80], "1", "mnist", InkError, "damaged"),
+        (drawing((200, 200, 200, 200)), "1", "mnist", InkError, "nothing is drawn"),
+        (drawing(), " ", "mnist", ValueError, "label is empty"),
+        (drawing(), "1", "latin", ValueError, "Expected 'mnist' or 'tamil'"),
+    ],
+)
+def test_what_cannot_be_kept(tmp_path, png, label, form, kind, said):
+    with pytest.raises(kind, match=said):
+        mine.keep(png, label, form, tmp_path)
+    assert not list(tmp_path.rglob("*.p*"))
+
+
+def test_mnist_has_one_side(tmp_path):
+    with pytest.raises(ValueError, match="have 28"):
+        mine.load("mnist", DIGITS, tmp_path, side=64)
+
+
+def test_git_ignores_them_and_make_clean_leaves_them():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "check-ignore", "-q", "data/mine/mnist/1/0001.png"]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    removed = makefile.split("\nclean:")[1].split("rm -rf")[1].splitlines()[0]
+    assert "data" not in removed

@@ -1,0 +1,230 @@
+"""The Python side of the drawing pad: pictures in, answers out. The page's is in tests/browser/."""
+
+import base64
+import io
+import re
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from nbconvert import HTMLExporter
+from PIL import Image, ImageDraw
+
+from nbhelpers import models, pad
+from nbhelpers.tamil import class_table
+
+LETTERS = tuple(text for text, _ in class_table())
+LYING, STANDING = (20, 60, 120, 75), (60, 20, 75, 120)
+
+
+class ByShape:
+    """A session that takes what lies for class 0, what stands for class 1; 2 stays close."""
+
+    sureness = 0.9
+
+    def run(self, names, inputs):
+        (ink,) = inputs["images"][:, 0]
+        high, wide = ((ink > 0.3).any(axis).sum() for axis in (1, 0))
+        probabilities = np.full(self.classes, 0.001, np.float32)
+        probabilities[int(high > wide)], probabilities[2] = self.sureness, 0.09
+        return [probabilities[None]]
+
+
+def reader(form="mnist", classes=tuple("0123456789"), threshold=0.5):
+    card = dict.fromkeys(field.name for field in fields(models.Card)) | {
+        "title": "by shape", "classes": classes, "form": form, "threshold": threshold,
+        "side": 28 if form == "mnist" else 64, "proportions": models.PROPORTIONS[form],
+    }  # fmt: skip
+    session = ByShape()
+    session.classes = len(classes)
+    return models.Reader(models.Card(**card), session)
+
+
+def drawing(box=LYING):
+    picture = Image.new("RGB", (150, 140), "white")
+    ImageDraw.Draw(picture).rectangle(box, fill="black")
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
+
+
+def ask(widget, kind, png=None, **about):
+    """Send what the page would; return the answer."""
+    sent = []
+    widget.send = sent.append
+    content = {"kind": kind, "view": "v", "number": 7, "source": 0, **about}
+    widget._handle_custom_msg(content, [memoryview(png)] if png is not None else [])
+    assert [(one["view"], one["number"]) for one in sent] == [("v", 7)]
+    return sent[0]
+
+
+def shown(widget):
+    """Return the data and metadata that a notebook saves."""
+    return DisplayFormatter().format(widget)
+
+
+# ------------------------------------------------------------------------------------- the pad
+
+
+def test_a_picture_is_answered():
+    widget = pad.Pad(reader())
+    png = drawing(STANDING)
+    answer = ask(widget, "picture", png)
+    assert answer["kind"] == "answer" and answer["sure"]
+    assert [choice["text"] for choice in answer["choices"]][:2] == ["1", "2"]
+    assert len(answer["choices"]) == 5
+    assert answer["choices"][0]["probability"] == pytest.approx(0.9)
+    content = base64.b64decode(answer["seen"].removeprefix("data:image/png;base64,"))
+    seen = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.array_equal(255 - seen, widget.answer.steps.normalised) and answer["side"] == 28
+    assert widget.picture == png and widget.answer.choices[0].text == "1"
+
+
+def test_not_sure():
+    assert not ask(pad.Pad(reader(threshold=0.95)), "picture", drawing())["sure"]
+
+
+def test_tamil_letters_come_with_strokes_and_transliteration():
+    widget = pad.Pad({"Digits": reader(), "Tamil": reader("tamil", LETTERS)})
+    digits, tamil = widget.options["sources"]
+    assert (digits["noun"], tamil["noun"]) == ("digit", "letter")
+    assert digits["labels"][3] == ["3", ""] and tamil["labels"][0] == ["அ", "a"]
+    first = ask(widget, "picture", drawing(), source=1)["choices"][0]
+    assert (first["text"], first["transliteration"]) == ("அ", "a")
+    assert all(len(point) == 2 for stroke in first["strokes"] for point in stroke)
+    assert "strokes" not in ask(widget, "picture", drawing(), source=0)["choices"][0]
+
+
+@pytest.mark.parametrize("png", [drawing((0, 0, 0, 0)), b"no picture", b""])
+def test_what_cannot_be_read_is_said(png):
+    widget = pad.Pad(reader())
+    answer = ask(widget, "picture", png)
+    assert answer["kind"] == "answer" and len(answer["error"]) > 20
+    assert widget.answer is None
+
+
+def test_a_failing_model_is_not_silent():
+    widget = pad.Pad(reader())
+    widget.readers["by shape"].session.run = lambda *_: 1 / 0
+    assert "ZeroDivisionError" in ask(widget, "picture", drawing())["error"]
+
+
+def test_no_reader():
+    with pytest.raises(ValueError, match="No reader"):
+        pad.Pad({})
+
+
+def test_keep(tmp_path):
+    widget = pad.Pad(reader(), folder=tmp_path)
+    answer = ask(widget, "keep", drawing(), label="4")
+    assert answer["kind"] == "kept" and "4/0001.png" in answer["text"]
+    assert (tmp_path / "mnist" / "4" / "0001.png").exists()
+    assert "nothing is drawn" in ask(widget, "keep", drawing((0, 0, 0, 0)), label="4")["error"]
+    (tmp_path / "file").touch()
+    widget.folder = tmp_path / "file"
+    assert ask(widget, "keep", drawing(), label="4")["error"]  # no folder can be made there
+
+
+# ------------------------------------------------------------------------------------ practice
+
+
+def test_practice_asks_checks_and_counts():
+    practice = pad.Practice(reader(), letters=["0", "1"], seed=3)
+    first = practice.task["text"]
+    right, wrong = (LYING, STANDING) if first == "0" else (STANDING, LYING)
+    assert ask(practice, "picture", drawing(right))["choices"][0]["text"] == first
+    assert (practice.task["right"], practice.task["done"]) == (1, 1)
+    ask(practice, "picture", drawing(wrong))  # another try does not count
+    assert (practice.task["right"], practice.task["done"]) == (1, 1)
+    number = practice.task["number"]
+    ask(practice, "next")
+    second = practice.task["text"]
+    assert second != first and practice.task["number"] == number + 1
+    assert practice.task["done"] == 1
+    ask(practice, "picture", b"no picture")  # nothing was read: that is no try
+    assert practice.task["done"] == 1
+    ask(practice, "picture", drawing(right))  # the first letter again
+    assert (practice.task["right"], practice.task["done"]) == (1, 2)
+    assert practice.results == [(first, first), (second, first)]
+
+
+def test_practice_asks_for_all_before_any_comes_again():
+    def order(seed, letters=tuple("01234")):
+        practice = pad.Practice(reader(), letters=letters, seed=seed)
+        asked = [practice.task["text"]]
+        for _ in range(14):
+            ask(practice, "next")
+            asked.append(practice.task["text"])
+        return asked
+
+    asked = order(1)
+    assert asked == order(1) != order(2)
+    assert [sorted(asked[i : i + 5]) for i in (0, 5, 10)] == [list("01234")] * 3
+    for seed in range(20):
+        asked = order(seed)
+        assert all(a != b for a, b in pairwise(asked))
+    assert set(order(1, letters=["7"])) == {"7"}
+
+
+def test_practice_shows_the_letter_as_a_picture():
+    practice = pad.Practice(reader("tamil", LETTERS), letters=["கி"])
+    assert practice.task["transliteration"] == "ki" and practice.task["strokes"]
+
+
+@pytest.mark.parametrize("letters", [["x"], []])
+def test_practice_of_what_the_reader_does_not_know(letters):
+    with pytest.raises(ValueError, match=r"reader\.card\.classes"):
+        pad.Practice(reader(), letters=letters)
+
+
+# ------------------------------------------------------------------- where there is no front end
+
+
+def test_headless_a_picture_with_its_text_stands_in(monkeypatch):
+    monkeypatch.setenv("NB_HEADLESS", "1")
+    data, metadata = shown(pad.Pad(reader()))
+    assert set(data) == {"image/png", "text/plain"}
+    alt = metadata["image/png"]["alt"]
+    assert "drawing pad" in alt and "1" in alt and data["text/plain"] == f"<figure: {alt}>"
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.width > 600 and len(data["image/png"]) < 30_000
+
+
+def test_the_picture_shows_what_was_drawn_last(monkeypatch):
+    monkeypatch.setenv("NB_HEADLESS", "1")
+    widget = pad.Pad({"Digits": reader(), "Tamil": reader("tamil", LETTERS)})
+    before, _ = shown(widget)
+    ask(widget, "picture", drawing(LYING), source=1)
+    after, metadata = shown(widget)
+    assert after["image/png"] != before["image/png"]
+    assert "letter" in metadata["image/png"]["alt"] and "அ" in metadata["image/png"]["alt"]
+    ask(widget, "picture", drawing((0, 0, 0, 0)))
+    assert "nothing could be read" in shown(widget)[1]["image/png"]["alt"]
+
+
+def test_with_a_front_end_the_widget_and_the_picture(monkeypatch):
+    monkeypatch.delenv("NB_HEADLESS", raising=False)
+    data, _ = shown(pad.Pad(reader()))
+    assert set(data) == {"image/png", "text/plain", pad.WIDGET}
+
+
+@pytest.mark.parametrize("headless", [True, False])
+def test_a_page_made_by_nbconvert_shows_the_picture(monkeypatch, headless):
+    monkeypatch.setenv("NB_HEADLESS", "1" if headless else "")
+    data, metadata = shown(pad.Practice(reader()))
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell("pad", outputs=[output])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert data["image/png"] in page
+    assert 'type="application/vnd.jupyter.widget-view' not in page
+
+
+def test_the_page_s_part_needs_no_other_file():
+    for name in ("pad.js", "pad.css"):
+        text = (Path(pad.__file__).parent / "static" / name).read_text(encoding="utf-8")
+        assert not re.search(r"^\s*@?import\b|\bimport\(|url\(", text, re.M)
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # a name, no address

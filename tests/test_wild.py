@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nbhelpers import data, ink, profile, wild
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.digits_sample(profile.current()).validation
+
+
+def opened(content):
+    return Image.open(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("condition", wild.CONDITIONS)
+def test_pictures_come_from_the_seed_alone(condition, digits):
+    first, second = digits.images[:2]
+    content = wild.picture(first, condition, 5)
+    assert content == wild.picture(first.numpy(), condition, 5)
+    assert content != wild.picture(first, condition, 6)
+    assert content != wild.picture(first, condition, 5, index=1)
+    assert content != wild.picture(second, condition, 5)
+    assert opened(content).format in ("PNG", "JPEG")
+
+
+@pytest.mark.parametrize("condition", wild.CONDITIONS)
+def test_the_digit_can_be_found(condition, digits):
+    found = [
+        ink.to_mnist(wild.picture(image, condition, 0, index)).normalised
+        for index, image in enumerate(digits.images[:4])
+    ]
+    alike = [
+        torch.corrcoef(torch.stack([one.flatten().float(), image.flatten().float()]))[0, 1]
+        for one, image in zip(found, digits.images, strict=False)
+    ]
+    assert np.median(alike) > (0.5 if "pen" in condition or "rotated" in condition else 0.8)
+
+
+@pytest.mark.parametrize("condition", wild.CONDITIONS)
+@pytest.mark.parametrize("prepare", [ink.to_mnist, ink.to_tamil])
+def test_a_blank_page_is_never_a_character(condition, prepare):
+    for index in range(4):
+        content = wild.picture(np.zeros((28, 28), np.uint8), condition, 1, index)
+        with pytest.raises(ink.InkError, match=r"nothing is drawn|separate marks"):
+            prepare(content)
+
+
+def test_conditions_are_what_they_say(digits):
+    def values(condition):
+        return np.asarray(
+            opened(wild.picture(digits.images[0], condition, 3)).convert("RGB"), float
+        )
+
+    assert np.median(values("as it is")) > 250 > 50 > np.median(values("inverted"))
+    assert opened(wild.picture(digits.images[0], "transparent PNG", 3)).mode == "RGBA"
+    dark = {name: (values(name) < 128).mean() for name in ("thin pen", "as it is", "thick pen")}
+    share = dark["as it is"]
+    assert 0.3 * share < dark["thin pen"] < 0.8 * share < 1.2 * share < dark["thick pen"]
+    sizes = [
+        max(opened(wild.picture(digits.images[0], "56 to 2,000 pixels", 3, i)).size)
+        for i in range(30)
+    ]
+    assert 56 <= min(sizes) < 150 and 800 < max(sizes) <= 2000
+
+
+def test_proportions_are_given_back():
+    wide = np.zeros((64, 64), np.uint8)
+    wide[11:53, 2:62] = 255  # 42 rows for 60 columns: three times as wide as high, adapted
+    sides = []
+    for proportions in ("kept", "adapted"):
+        grey = opened(wild.picture(wide, "as it is", 0, proportions=proportions)).convert("L")
+        left, top, right, bottom = Image.eval(grey, lambda value: 255 - value).getbbox()
+        sides.append((right - left) / (bottom - top))
+    assert abs(sides[0] - 60 / 42) < 0.1 and abs(sides[1] - 3) < 0.3
+
+
+def test_published_way_squeezes():
+    picture = Image.new("L", (300, 100), 255)
+    picture.paste(0, (0, 0, 150, 100))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    square = wild.published_way(file.getvalue(), 28)
+    assert square.dtype == np.uint8 and square.shape == (28, 28)
+    assert (square[:, :13] == 255).all() and (square[:, 15:] == 0).all()
+
+
+def test_accuracies(digits):
+    templates = torch.stack([digits.images[digits.labels == i].float().mean(0) for i in range(10)])
+    templates = templates.flatten(1) / templates.flatten(1).norm(dim=1, keepdim=True)
+
+    def read(images):
+        return (torch.from_numpy(images).flatten(1).float() @ templates.T).softmax(1)
+
+    conditions = ["as it is", "off-centre"]
+    measured = wild.accuracies(read, digits, ink.to_mnist, conditions, count=16)
+    assert list(measured) == conditions
+    again = wild.accuracies(read, digits, ink.to_mnist, conditions[:1], count=16)
+    assert again[conditions[0]] == measured[conditions[0]]
+    for condition in conditions:
+        assert measured[condition]["ours"] > 0.6
+    assert measured["off-centre"]["published_way"] < measured["off-centre"]["ours"] - 0.2
+
+
+def test_a_refused_picture_counts_as_wrong(digits):
+    empty = data.Split(torch.zeros_like(digits.images), torch.zeros_like(digits.labels), ("0",))
+    measured = wild.accuracies(
+        lambda images: np.ones((len(images), 1)), empty, ink.to_mnist, ["as it is"], count=5
+    )
+    assert measured == {"as it is": {"published_way": 1.0, "ours": 0.0}}
