@@ -43,6 +43,7 @@ def updated(text: str) -> str:
     tables = [table(entries) for entries in by_data_set(records()).values()]
     for name, content in (
         ("results", "\n\n".join([*tables, _conditions(records())])),
+        ("wild", wild(records())),
         ("bench", bench(records("bench-cpu"))),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -86,6 +87,28 @@ def _conditions(entries: list[dict]) -> str:
         "Training seconds leave validation out. “Published” is the test accuracy that the recipe "
         "reports."
     )
+
+
+def wild(entries: list[dict]) -> str:
+    """Return a Markdown table of what was read on pictures from outside, as notebook 9 records it.
+
+    It is empty where notebook 9 has not been run.
+    """
+    measured = next((entry["wild"] for entry in entries if "wild" in entry), {})
+    lines = [
+        "| test images of | as published: mean (worst) | prepared by `ink`: mean (worst) |",
+        "|---|---|---|",
+    ]
+    for form, conditions in measured.items():
+        cells = []
+        for way in ("published_way", "ours"):
+            values = [accuracies[way] for accuracies in conditions.values()]
+            worst = min(conditions, key=lambda name, way=way: conditions[name][way])
+            mean = sum(values) / len(values)
+            cells.append(f"{mean:.3f} ({conditions[worst][way]:.3f}, {worst})")
+        name = {"mnist": "MNIST, LeNet", "tamil": "HPL Tamil, compact CNN"}[form]
+        lines.append(f"| {name} | {cells[0]} | **{cells[1]}** |")
+    return "\n".join(lines) if measured else ""
 
 
 def bench(entries: list[dict]) -> str:
