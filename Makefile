@@ -41,7 +41,8 @@ test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke pr
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
 	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
 
-test-browser: $(READY) ## the drawing pad in a real JupyterLab and a real browser; pictures in build/browser
+test-browser: $(READY) ## the drawing pad in a real JupyterLab and browser; pictures in build/browser
+	$(PY) -m pip install -q playwright
 	$(PY) -m pytest -q tests/browser
 
 lint: $(READY)

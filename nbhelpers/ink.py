@@ -37,7 +37,7 @@ HALF = 110  # what counts as ink, of 255, on the edge of a stroke
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together, too
 MOST_PARTS = 12  # of one character, dots and broken strokes included
 LARGE = 1600  # longest side, in pixels, of what is kept of a larger picture
-WORKING = 320  # longest side while the ink is looked for
+WORKING = 256  # longest side while the ink is looked for
 NEAR = 100  # a character with a smaller longer side is looked at from closer
 COARSE = 48  # longest side while the paper is estimated
 FINE = 160  # longest side of a character while its pen is measured and redrawn
@@ -232,7 +232,12 @@ def _ink_of(picture: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int
     mask, level = _mask(strength, noise, name)
     mask, pen = _character(mask, name)
     level = float(np.median(strength[mask]))
-    near = ndimage.binary_dilation(mask, iterations=max(1, round(min(3, pen / 3))))
+    rim = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
+    if rim and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask)):
+        steepest = np.percentile(np.hypot(*np.gradient(strength))[mask], 99)
+        if steepest * pen < 6 * level:
+            raise InkError(f"{name}: a shadow without clear edges. {EXPECTED}")
+    near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
     ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
@@ -258,13 +263,17 @@ def _paper(picture: Image.Image) -> np.ndarray:
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
     colour = np.asarray(small, np.float64).reshape(-1, 3).T
     away = _largest(colour - np.median(colour, 1, keepdims=True))
-    for _ in range(5):  # least squares, with little weight for what lies far from the surface
-        spread = max(1.0, 1.4826 * np.median(away))
-        weighted = terms / (1 + (away / (2 * spread)) ** 2)
+    rim = np.maximum(np.abs(x), np.abs(y)) > 0.85
+    # Least squares, with little weight for what lies far from the surface; first along the rim,
+    # which is mostly paper. The third that fits best tells the spread: ink may cover nearly half.
+    for step in range(8):
+        seen = rim if step < 3 else np.ones_like(rim)
+        spread = max(1.0, 2.2 * np.quantile(away[seen], 0.35))
+        weighted = terms * seen / (1 + (away / (2 * spread)) ** 2)
         fit = np.linalg.solve(weighted @ terms.T + 1e-3 * np.eye(6), weighted @ colour.T)
         left_over = colour - fit.T @ terms
         away = _largest(left_over)
-    spread = max(1.0, 1.4826 * np.median(away))
+    spread = max(1.0, 2.2 * np.quantile(away, 0.35))
     known = (away < 3 * spread).astype(float).reshape(height, width)
     weight = ndimage.gaussian_filter(known, COARSE / 10) + 0.1
     bands = []
@@ -307,7 +316,7 @@ def _mask(strength: np.ndarray, noise: float, name: str) -> tuple[np.ndarray, fl
     top = float(np.partition(free, -few)[-few]) if free.size else 0.0
     if top < LEAST_CONTRAST:
         raise InkError(f"{name}: nothing is drawn on it. {EXPECTED}")
-    threshold = max(threshold_otsu(np.clip(free, 0, top)), 3 * noise)
+    threshold = max(threshold_otsu(np.clip(free[::3], 0, top)), 3 * noise)
     inside = free[free > threshold]
     level = float(np.median(inside)) if inside.size else 0.0
     if level < max(LEAST_CLEARNESS * noise, LEAST_CONTRAST):
@@ -359,12 +368,23 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
 def _across(mask: np.ndarray, ruled: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:
     """Return the mask without the ruled lines, but with the strokes that cross them."""
     clear = mask & ~ruled
+    # A line that leaves through a corner was not found; what is left of it lies along the edge.
+    parts, _ = ndimage.label(clear, EIGHT)
+    thin = 0.04 * max(mask.shape)
+    for part, box in enumerate(ndimage.find_objects(parts), 1):
+        top, left, bottom, right = _box(box)
+        flat = bottom - top < thin and (top < 4 or bottom > mask.shape[0] - 4)
+        if flat or (right - left < thin and (left < 4 or right > mask.shape[1] - 4)):
+            clear[box][parts[box] == part] = False
     faint = strength[ruled & (strength > 0.1 * level)]
-    line = float(np.median(faint)) if faint.size else 0.0
+    line = float(np.percentile(faint, 65)) if faint.size else 0.0
     if line < 0.7 * level:  # the ink stands out from the lines, too
-        return clear | (mask & ruled & (strength > (line + level) / 2))
-    bridged = ndimage.grey_closing(clear.astype(np.uint8), size=(13, 13)) > 0
-    return clear | (mask & ruled & bridged)
+        on_lines = mask & ruled & (strength > (line + level) / 2)
+    else:
+        bridged = ndimage.grey_closing(clear.astype(np.uint8), size=(13, 13)) > 0
+        on_lines = mask & ruled & bridged
+    # A character does not lie on the lines alone.
+    return clear | on_lines if clear.sum() > 0.1 * on_lines.sum() else clear
 
 
 def _character(mask: np.ndarray, name: str) -> tuple[np.ndarray, float]:

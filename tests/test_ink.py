@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageSequence
+from scipy import ndimage
 
 from nbhelpers import letters, tamil
 from nbhelpers.ink import InkError, to_mnist, to_tamil
@@ -267,6 +268,9 @@ def noise(kind):
         case "clouds":
             clouds = Image.fromarray(random.integers(0, 256, (12, 12), np.uint8))
             return np.asarray(clouds.resize((240, 240), Image.Resampling.BICUBIC))
+        case "fog":
+            fog = ndimage.gaussian_filter(random.standard_normal((263, 263)), 40)
+            return ((fog - fog.min()) / np.ptp(fog) * 255).astype(np.uint8)
         case "marble":
             layers = [random.integers(0, 256, (n, n), np.uint8) for n in (4, 8, 16, 32, 64, 128)]
             large = [np.asarray(Image.fromarray(a).resize((256, 256)), float) for a in layers]
@@ -274,11 +278,11 @@ def noise(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["uniform", "normal", "small", "black and white", "dust", "clouds", "marble"]
+    "kind", ["uniform", "normal", "small", "black and white", "dust", "clouds", "fog", "marble"]
 )
 def test_noise_is_never_a_character(kind):
     for convert in (to_mnist, to_tamil):
-        with pytest.raises(InkError, match=r"nothing is drawn|separate marks|filled area"):
+        with pytest.raises(InkError, match=r"nothing is drawn|separate marks|filled area|a shadow"):
             convert(noise(kind))
 
 
