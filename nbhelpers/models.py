@@ -35,7 +35,8 @@ PROPORTIONS = {"mnist": "kept", "tamil": "adapted"}  # of the characters, by for
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
 
-_NOTEBOOKS = {"lenet": "05", "resnet34": "06", "compact_cnn": "07"}  # which saves which model
+# Which notebook saves which model.
+_NOTEBOOKS = {"lenet": "05", "resnet34": "06", "compact_cnn": "07", "resnet18_tamil": "08"}
 _OPSET = 18  # what torch's exporter writes without converting; browsers' ONNX Runtime reads it
 _BATCH = 500
 
@@ -431,11 +432,18 @@ class Reader:
         """
         from nbhelpers import ink
 
+        side = self.card.side
         if self.card.form == "tamil":
-            steps = ink.to_tamil(picture, self.card.side, self.card.proportions)
+            steps = ink.to_tamil(picture, side, self.card.proportions)
         else:
             steps = ink.to_mnist(picture)
-        probabilities = self.probabilities(np.asarray(steps.normalised)[None])[0]
+        image = np.asarray(steps.normalised)
+        if image.shape != (side, side):  # MNIST's form is 28×28; some models get it enlarged
+            from PIL import Image
+
+            enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+            image = np.asarray(enlarged)
+        probabilities = self.probabilities(image[None])[0]
         likeliest = np.argsort(-probabilities, kind="stable")[:5]
         choices = tuple(
             Choice(

@@ -58,6 +58,11 @@ def published_way(file: bytes, side: int) -> np.ndarray:
     return np.asarray(grey.resize((side, side)))
 
 
+def drawn(split: Split, count: int, seed: int) -> np.ndarray:
+    """Return the rows of the images that `accuracies` takes, int64 `[count]`, drawn at random."""
+    return np.random.default_rng(seed).choice(len(split), min(count, len(split)), replace=False)
+
+
 def accuracies(
     read: Callable[[np.ndarray], np.ndarray | torch.Tensor],
     split: Split,
@@ -81,8 +86,8 @@ def accuracies(
     Returns:
         `{condition: {"published_way": accuracy, "ours": accuracy}}`.
     """
-    count = min(count, len(split))
-    rows = np.random.default_rng(seed).choice(len(split), count, replace=False)
+    rows = drawn(split, count, seed)
+    count = len(rows)
     labels = split.labels.numpy()[rows]
     side = split.images.shape[-1]
     measured = {}

@@ -361,6 +361,24 @@ def test_reads_pictures_in_every_form(tmp_path):
         assert answer.sure == (answer.choices[0].probability >= card.threshold)
 
 
+def test_a_model_of_larger_images_reads_the_same_digit_enlarged(tmp_path):
+    from nbhelpers import vision
+
+    _, digits, result = trained()
+    torch.manual_seed(0)
+    network = networks.compact_cnn(10)
+    how = {"form": "mnist", "architecture": "compact_cnn", "side": 48, "mean": 0.0, "std": 1.0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        models.save(network, "larger", RUN, digits, result, **how, folder=tmp_path)
+    reader = models.reader("larger", tmp_path)
+    picture = picture_of(digits.test.images[0])
+    answer = reader.read(picture)
+    enlarged = vision._resized(answer.steps.normalised[None], (48, 48))
+    expected = reader.probabilities(enlarged.numpy())[0]
+    assert answer.choices[0].probability == pytest.approx(expected.max(), abs=0.01)
+    assert answer.choices[0].text == digits.classes[expected.argmax()]
+
+
 def test_answer_in_words():
     steps = None
     seven = (models.Choice("7", "", 0.981), models.Choice("1", "", 0.01))
