@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
+from torch.nn import functional
 
 from nbhelpers import sources
 from nbhelpers.profile import Profile
@@ -201,12 +202,25 @@ def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always
     banner(reason)
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
-    large = torch.nn.functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
+    large = functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
     images = place_by_centre_of_mass((large * 255).round().to(torch.uint8), 28)
     everything = Split(images, torch.from_numpy(digits.target).long(), DIGITS)
     learn, test = stratified_split(everything, 400, run.seed)
     train, validation = stratified_split(learn, 280, run.seed)
     return sized(Dataset("MNIST", "sample", train, validation, test), run)
+
+
+def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return images uint8 `[n, h, w]` with another height and width, uint8 `[n, *size]`."""
+    if images.shape[1:] == size:
+        return images
+    parts = [
+        functional.interpolate(part[:, None].float(), size, mode="bilinear", antialias=True)
+        .round_()
+        .to(torch.uint8)
+        for part in images.split(4096)  # as floats, all at once could fill the memory
+    ]
+    return torch.cat(parts)[:, 0]
 
 
 def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import io
 import math
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from skimage.filters import threshold_otsu
 from skimage.morphology import skeletonize
 from skimage.transform import hough_line, hough_line_peaks
 
-from nbhelpers.data import place_by_centre_of_mass
+from nbhelpers.data import place_by_centre_of_mass, resized
 
 Picture = Path | str | bytes | Image.Image | np.ndarray
 
@@ -80,7 +80,7 @@ def to_mnist(picture: Picture) -> Steps:
     """Bring a picture of one digit to MNIST's form: 28×28.
 
     The digit is scaled to fit a box of 20×20 with its proportions kept, and placed by its centre
-    of mass. A pen much thinner or thicker than MNIST's is brought to the nearest usual width.
+    of mass. A pen thinner or thicker than those of most MNIST digits is brought to a usual width.
 
     Args:
         picture: a file's path or its bytes, an open PIL picture, or an array `[h, w]`,
@@ -121,8 +121,6 @@ def to_tamil(picture: Picture, side: int = 64, proportions: str = "adapted") -> 
     """
     from nbhelpers import tamil
 
-    if proportions not in ("kept", "adapted"):
-        raise ValueError(f"proportions is {proportions!r}. Expected 'kept' or 'adapted'.")
     ink, crop = _found(picture)
     fine, pen = _measured(crop)
     wanted = TAMIL_PEN / TAMIL_LONGER
@@ -130,12 +128,29 @@ def to_tamil(picture: Picture, side: int = 64, proportions: str = "adapted") -> 
     drawn = crop if near else _redrawn(fine, pen, wanted)
     margin = round(max(drawn.shape) * TAMIL_MARGIN / TAMIL_LONGER)
     original = Image.fromarray(np.pad(drawn, margin))
-    width, height = tamil.fitted(original.size, side - 2 * max(1, side // 32), proportions)
-    small = original.resize((width, height), Image.Resampling.BILINEAR)
-    square = Image.new("L", (side, side))
-    square.paste(small, ((side - width) // 2, (side - height) // 2))
-    normalised = torch.from_numpy(tamil.even_pen(square))
+    normalised = torch.from_numpy(tamil.placed(original, side, proportions))
     return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen)
+
+
+def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
+    """Bring a picture to the form that a model's card names: `to_mnist` or `to_tamil`.
+
+    Args:
+        picture: as for `to_mnist`.
+        form: `mnist` or `tamil`.
+        side: of the model's images, in pixels. MNIST's form is 28×28, and resized to other sides.
+        proportions: as for `to_tamil`; MNIST's form always keeps them.
+
+    Raises:
+        InkError: as for `to_mnist`.
+        ValueError: `form` or `proportions` is unknown.
+    """
+    if form == "tamil":
+        return to_tamil(picture, side, proportions)
+    if form != "mnist":
+        raise ValueError(f"form is {form!r}. Expected 'mnist' or 'tamil'.")
+    steps = to_mnist(picture)
+    return replace(steps, normalised=resized(steps.normalised[None], (side, side))[0])
 
 
 # ------------------------------------------------------------------------------------ the pen

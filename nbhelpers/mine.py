@@ -147,9 +147,7 @@ def load(
 def _prepared(picture: Path | Image.Image, form: str, side: int) -> torch.Tensor:
     from nbhelpers import ink, models
 
-    if form == "tamil":
-        return ink.to_tamil(picture, side, models.PROPORTIONS[form]).normalised
-    return ink.to_mnist(picture).normalised
+    return ink.to_form(picture, form, side, models.PROPORTIONS[form]).normalised
 
 
 def _files(root: Path) -> Iterator[Path]:

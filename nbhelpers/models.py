@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,7 @@ def save(
     import torch
     from safetensors.torch import save as to_safetensors
 
-    from nbhelpers import reporting
+    from nbhelpers import data, reporting
 
     if form not in PROPORTIONS:
         raise ValueError(f"form is {form!r}. Expected 'mnist' or 'tamil'.")
@@ -159,7 +159,7 @@ def save(
     session = _session(graph.SerializeToString())
     test = dataset.test[:1000]
     expected = _softmax(_logits(plain, test, side, mean, std) / temperature)
-    found = _run(session, _resized(test.images, side).numpy())
+    found = _run(session, data.resized(test.images, (side, side)).numpy())
     difference = float(np.abs(found - expected).max())
     if not difference <= LARGEST_DIFFERENCE:  # nor if it is no number
         raise ModelError(
@@ -194,15 +194,13 @@ def save(
         onnx_difference=difference,
     )
     folder = folder or reporting.artifacts_folder(run, dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = json.dumps(asdict(card), ensure_ascii=False)
-    graph.metadata_props.add(key="card", value=written)
+    text = json.dumps(asdict(card), ensure_ascii=False)
+    graph.metadata_props.add(key="card", value=text)
     weights, onnx_file = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "onnx"))
-    # As bytes, because safetensors would make files that only their owner may read.
-    _unfinished(weights).write_bytes(to_safetensors(state, {"card": written}))
-    _unfinished(onnx_file).write_bytes(graph.SerializeToString())
-    for path in (weights, onnx_file):  # only now that both are complete
-        _unfinished(path).replace(path)
+    with sources.written(weights) as first, sources.written(onnx_file) as second:
+        # As bytes, because safetensors would make files that only their owner may read.
+        first.write_bytes(to_safetensors(state, {"card": text}))
+        second.write_bytes(graph.SerializeToString())
     print(
         f"saved {weights.name} and {onnx_file.name} ({weights.stat().st_size / 1e6:.1f} MB each); "
         f"ONNX and PyTorch differ by at most {difference:.0e}"
@@ -290,24 +288,17 @@ def _network(architecture: str, classes: int, state: dict[str, torch.Tensor]) ->
     return network.eval()
 
 
-def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
-    if images.shape[1:] == (side, side):
-        return images
-    from nbhelpers import vision
-
-    return vision._resized(images, (side, side))
-
-
 def _logits(model: nn.Module, split: Split, side: int, mean: float, std: float) -> np.ndarray:
     """Return float32 `[n, classes]`, computed in full precision where the model is."""
     import torch
 
+    from nbhelpers import data
+
     device = next(model.parameters()).device
+    enlarged = replace(split, images=data.resized(split.images, (side, side)))
     with torch.inference_mode():
-        parts = [
-            model(((_resized(part.to(device), side)[:, None].float() / 255) - mean) / std).cpu()
-            for part in split.images.split(_BATCH)
-        ]
+        batches = data.Batches(enlarged, _BATCH, mean=mean, std=std, device=device)
+        parts = [model(inputs).cpu() for inputs, _ in batches]
     return torch.cat(parts).numpy()
 
 
@@ -351,10 +342,6 @@ def _exported(
     for value in (*graph.graph.output, *graph.graph.initializer):
         del value.metadata_props[:]
     return graph
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
 
 
 # ---------------------------------------------------------------------------------------- reading
@@ -432,18 +419,8 @@ class Reader:
         """
         from nbhelpers import ink
 
-        side = self.card.side
-        if self.card.form == "tamil":
-            steps = ink.to_tamil(picture, side, self.card.proportions)
-        else:
-            steps = ink.to_mnist(picture)
-        image = np.asarray(steps.normalised)
-        if image.shape != (side, side):  # MNIST's form is 28×28; some models get it enlarged
-            from PIL import Image
-
-            enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
-            image = np.asarray(enlarged)
-        probabilities = self.probabilities(image[None])[0]
+        steps = ink.to_form(picture, self.card.form, self.card.side, self.card.proportions)
+        probabilities = self.probabilities(steps.normalised[None].numpy())[0]
         likeliest = np.argsort(-probabilities, kind="stable")[:5]
         choices = tuple(
             Choice(

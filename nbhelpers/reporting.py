@@ -25,7 +25,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
-from nbhelpers.sources import project_folder
+from nbhelpers.sources import project_folder, written
 from nbhelpers.training import History, parameter_count
 
 plt.style.use("tableau-colorblind10")
@@ -312,11 +312,8 @@ def record(
         "seed": run.seed,
     }
     path = _record_path(run, dataset, f"{notebook}-{part}" if part else notebook)
-    full_path = project_folder() / path
-    full_path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = full_path.with_suffix(".part")
-    unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(full_path)
+    with written(project_folder() / path) as unfinished:
+        unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -81,6 +81,22 @@ def sample_mode() -> str:
     return mode
 
 
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a path to write to; what stands there takes the place of `path` when the block ends.
+
+    Where the block raises, or the process is killed, `path` stays as it was. Missing folders are
+    made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def has_checksum(path: Path, checksum: str) -> bool:
     """Return whether the file at `path` exists and has the checksum of an `Archive`."""
     if not path.is_file():

@@ -250,10 +250,8 @@ def _imported(archive: Path, side: int, proportions: str) -> Characters:
             with np.load(kept) as arrays:
                 return Characters(**{name: arrays[name] for name in arrays})
         characters = read_characters(archive, side, proportions)
-        unfinished = kept.with_name(f"{kept.name}.part")
-        with unfinished.open("wb") as file:
+        with sources.written(kept) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **vars(characters))
-        unfinished.replace(kept)
     return characters
 
 
@@ -447,11 +445,29 @@ def _square(
             grey = ImageChops.invert(picture.convert("L"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{where}: an unreadable image ({error}).") from None
-    width, height = fitted(grey.size, side - 2 * max(1, side // 32), proportions)
+    return placed(grey, side, proportions), (grey.height, grey.width)
+
+
+def placed(picture: Image.Image, side: int, proportions: str = "kept") -> np.ndarray:
+    """Return a letter as the models get it: fitted into a square, centred, with an even pen.
+
+    Args:
+        picture: mode L, cropped to the letter; 0 is paper, 255 is ink.
+        side: of the square, in pixels.
+        proportions: of the letter, `kept` or `adapted`; see `fitted`.
+
+    Returns:
+        uint8 `[side, side]`.
+
+    Raises:
+        ValueError: `proportions` is neither.
+    """
+    _check(proportions)
+    width, height = fitted(picture.size, side - 2 * max(1, side // 32), proportions)
     square = Image.new("L", (side, side))
-    small = grey.resize((width, height), Image.Resampling.BILINEAR)  # anti-aliased when it shrinks
+    small = picture.resize((width, height), Image.Resampling.BILINEAR)  # anti-aliased if it shrinks
     square.paste(small, ((side - width) // 2, (side - height) // 2))
-    return even_pen(square), (grey.height, grey.width)
+    return even_pen(square)
 
 
 def fitted(size: tuple[int, int], room: int, proportions: str = "kept") -> tuple[int, int]:

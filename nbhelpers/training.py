@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nbhelpers import sources
 from nbhelpers.progress import Progress
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -225,10 +226,8 @@ def _save(path: Path, parts: dict[str, Any], order: torch.Generator | None, run:
         "order": order.get_state() if order else None,
         "history": asdict(run),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    torch.save(state, unfinished)
-    unfinished.replace(path)  # a kernel killed while saving leaves the earlier checkpoint
+    with sources.written(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def _restore(

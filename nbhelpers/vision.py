@@ -21,11 +21,10 @@ import torchvision
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional
 from torchvision.transforms.functional import normalize
 
 from nbhelpers import sources
-from nbhelpers.data import Dataset, Split
+from nbhelpers.data import Dataset, Split, resized
 from nbhelpers.progress import Progress
 from nbhelpers.training import History
 
@@ -119,7 +118,7 @@ class Images:
     def __post_init__(self) -> None:
         """Resize images that shrink."""
         if self.images.shape[1] * self.images.shape[2] >= self.size[0] * self.size[1]:
-            self.images = _resized(self.images, self.size)
+            self.images = resized(self.images, self.size)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -136,7 +135,7 @@ class Images:
     ) -> tuple[torch.Tensor, ...]:
         """Return float32 `[b, channels, height, width]` and, where known, labels int64 `[b]`."""
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.images.device)
-        pixels = _resized(self.images[chosen], self.size)[:, None].float().div_(255)
+        pixels = resized(self.images[chosen], self.size)[:, None].float().div_(255)
         if augment:  # before normalisation: after it, paper is another number in each channel
             pixels = augment(pixels)
         mean, std = self.statistics
@@ -185,18 +184,6 @@ class Loader(TfmdDL):
         elif dataset is not None and not isinstance(dataset, Images):
             dataset = self.dataset.like(torch.stack(list(dataset)))
         return super().new(dataset, cls, **options)
-
-
-def _resized(images: torch.Tensor, size: Size) -> torch.Tensor:
-    if images.shape[1:] == size:
-        return images
-    parts = [
-        functional.interpolate(part[:, None].float(), size, mode="bilinear", antialias=True)
-        .round_()
-        .to(torch.uint8)
-        for part in images.split(4096)  # as floats, all at once could fill the memory
-    ]
-    return torch.cat(parts)[:, 0]
 
 
 # ---------------------------------------------------------------------------------------- weights
@@ -283,10 +270,8 @@ def save_body(learn: Learner, path: Path, name: str) -> None:
         "size": learn.dls.size,
         "statistics": learn.dls.statistics,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    save_file(body, unfinished, {key: json.dumps(value) for key, value in facts.items()})
-    unfinished.replace(path)
+    with sources.written(path) as unfinished:
+        save_file(body, unfinished, {key: json.dumps(value) for key, value in facts.items()})
 
 
 def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weights:

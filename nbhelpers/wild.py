@@ -39,6 +39,9 @@ def picture(
 
     Returns:
         the bytes of a PNG or JPEG file.
+
+    Raises:
+        ValueError: there is no such condition.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
     return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
@@ -84,7 +87,10 @@ def accuracies(
         proportions: of the split's images, as given to `tamil.tamil`.
 
     Returns:
-        `{condition: {"published_way": accuracy, "ours": accuracy}}`.
+        `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
+
+    Raises:
+        ValueError: there is no such condition.
     """
     rows = drawn(split, count, seed)
     count = len(rows)

@@ -362,7 +362,6 @@ def test_reads_pictures_in_every_form(tmp_path):
 
 
 def test_a_model_of_larger_images_reads_the_same_digit_enlarged(tmp_path):
-    from nbhelpers import vision
 
     _, digits, result = trained()
     torch.manual_seed(0)
@@ -373,7 +372,7 @@ def test_a_model_of_larger_images_reads_the_same_digit_enlarged(tmp_path):
     reader = models.reader("larger", tmp_path)
     picture = picture_of(digits.test.images[0])
     answer = reader.read(picture)
-    enlarged = vision._resized(answer.steps.normalised[None], (48, 48))
+    enlarged = data.resized(ink.to_mnist(picture).normalised[None], (48, 48))
     expected = reader.probabilities(enlarged.numpy())[0]
     assert answer.choices[0].probability == pytest.approx(expected.max(), abs=0.01)
     assert answer.choices[0].text == digits.classes[expected.argmax()]

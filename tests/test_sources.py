@@ -207,3 +207,14 @@ def test_unknown_sample_mode_is_refused(monkeypatch):
 def test_default_data_folder_is_in_the_project(monkeypatch):
     monkeypatch.delenv("NBHELPERS_DATA")
     assert sources.data_folder() == Path(__file__).resolve().parent.parent / "data"
+
+
+def test_what_is_written_takes_its_place_only_when_complete(tmp_path):
+    path = tmp_path / "folder" / "notes.txt"
+    with sources.written(path) as unfinished:
+        unfinished.write_text("first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), sources.written(path) as unfinished:
+        unfinished.write_text("half of the sec")
+        raise ZeroDivisionError
+    assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
