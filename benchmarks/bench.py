@@ -26,54 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, profile, reporting, tamil, training
+from nbhelpers import augmentation, data, networks, profile, reporting, tamil, training
 from nbhelpers.sources import project_folder
-
-
-def three_layers() -> nn.Module:
-    """Return R1's 784-300-50-10 network; gives logits `[b, 10]`."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 50), nn.ReLU(),
-        nn.Linear(50, 10),
-    )  # fmt: skip
-
-
-def lenet() -> nn.Module:
-    """Return R3's LeNet; gives logits `[b, 10]`."""
-    return nn.Sequential(
-        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5), nn.Linear(500, 10),
-    )  # fmt: skip
-
-
-class Block(nn.Module):
-    """The residual block of notebook 07."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        """Build the two ways that are added up."""
-        super().__init__()
-        self.correction = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
-        convert = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
-        same = inputs == outputs and stride == 1
-        self.around = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), *convert)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return float `[b, outputs, height / stride, width / stride]`."""
-        return functional.relu(self.around(x) + self.correction(x))
-
-
-def compact_cnn() -> nn.Module:
-    """Return notebook 07's network; gives logits `[b, 156]`."""
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-        Block(32, 32, 1), Block(32, 64, 2), Block(64, 128, 2), Block(128, 256, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, 156),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,11 +88,11 @@ TAMIL_MARK = 0.907  # published for the official test split
 TAMIL_EPOCHS = 2
 CONTESTS = [
     Contest(
-        "LeNet (R3)", lenet, 0.990, 0.5, 0.5,
+        "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
         PictureByPicture, 512, lambda p: torch.optim.Adam(p, lr=0.001), 12, 0.006, 2,
     ),
     Contest(
-        "784-300-50-10 (R1)", three_layers, 0.971, 0.0, 1.0,
+        "784-300-50-10 (R1)", networks.three_layers, 0.971, 0.0, 1.0,
         one_tensor, 256, lambda p: torch.optim.SGD(p, lr=0.01), 400, 0.004, 5,
     ),
 ]  # fmt: skip
@@ -198,7 +152,7 @@ def tamil_alone(hpl: data.Dataset, run: profile.Profile) -> dict[str, float]:
     end; taking them is part of the seconds.
     """
     torch.manual_seed(42)
-    model = compact_cnn().to(run.device, memory_format=torch.channels_last)
+    model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
     train = data.Batches(hpl.train, 256, shuffle=True, seed=42, device=run.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
     history = training.fit(

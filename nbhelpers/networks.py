@@ -1,8 +1,7 @@
 """The networks of the notebooks by name, so that saved weights find a network to go into.
 
-Notebooks 5 and 7 write LeNet and the compact CNN out and explain them; these are the same, down to
-the names of their parameters. Each takes float32 `[b, 1, side, side]` and gives logits
-`[b, classes]`.
+Notebooks 1 to 5 and 7 write them out and explain them; these are the same, down to the names of
+their parameters. Each takes float32 `[b, 1, side, side]` and gives logits `[b, classes]`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,36 @@ from torch import nn
 from torch.nn import functional
 
 
-def lenet(classes: int = 10) -> nn.Sequential:
-    """Return the LeNet of notebook 5, for images of 28×28."""
+def linear(classes: int = 10, side: int = 28) -> nn.Sequential:
+    """Return the linear layer of notebook 1."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(side * side, classes))
+
+
+def two_layers(classes: int = 10, side: int = 28) -> nn.Sequential:
+    """Return the network of notebook 2, with 30 hidden units."""
+    first = [nn.Flatten(), nn.Linear(side * side, 30), nn.ReLU()]
+    return nn.Sequential(*first, nn.Linear(30, classes))
+
+
+def three_layers(classes: int = 10, side: int = 28) -> nn.Sequential:
+    """Return the network of notebook 3, with 300 and 50 hidden units."""
+    first = [nn.Flatten(), nn.Linear(side * side, 300), nn.ReLU()]
+    return nn.Sequential(*first, nn.Linear(300, 50), nn.ReLU(), nn.Linear(50, classes))
+
+
+def small_cnn(classes: int = 10) -> nn.Sequential:
+    """Return the small CNN of notebook 4, for images of 28×28."""
+    look = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 5), nn.ReLU()]
+    decide = [nn.Flatten(), nn.Linear(7744, 128), nn.ReLU(), nn.Linear(128, classes)]
+    return nn.Sequential(*look, *decide)
+
+
+def lenet(classes: int = 10, side: int = 28) -> nn.Sequential:
+    """Return the LeNet of notebook 5."""
     first = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
     second = [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
-    decide = [nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5)]
+    left = ((side - 4) // 2 - 4) // 2  # each convolution costs 4 pixels, then half are pooled away
+    decide = [nn.Flatten(), nn.Linear(50 * left * left, 500), nn.ReLU(), nn.Dropout(0.5)]
     return nn.Sequential(*first, *second, *decide, nn.Linear(500, classes))
 
 
@@ -88,6 +112,10 @@ def _resnet(name: str, classes: int, ps: float) -> nn.Sequential:
 
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
+    "linear": linear,
+    "two_layers": two_layers,
+    "three_layers": three_layers,
+    "small_cnn": small_cnn,
     "lenet": lenet,
     "compact_cnn": compact_cnn,
     "resnet18": resnet18,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 
 from nbhelpers.sources import project_folder
 
@@ -40,7 +41,8 @@ def by_data_set(entries: list[dict]) -> dict[str, list[dict]]:
 
 def updated(text: str) -> str:
     """Return the README's text with the tables between their markers made anew."""
-    tables = [table(entries) for entries in by_data_set(records()).values()]
+    compared = next((entry for entry in records() if "costs" in entry), {})
+    tables = [table(entries, compared) for entries in by_data_set(records()).values()]
     for name, content in (
         ("results", "\n\n".join([*tables, _conditions(records())])),
         ("wild", wild(records())),
@@ -55,28 +57,43 @@ def updated(text: str) -> str:
     return text
 
 
-def table(entries: list[dict]) -> str:
-    """Return a Markdown table of one data set's records, the published numbers beside ours."""
+def table(entries: list[dict], compared: dict) -> str:
+    """Return a Markdown table of one data set's records, the published numbers beside ours.
+
+    Args:
+        entries: the records.
+        compared: notebook 10's record, with the costs and the seeds; empty where there is none.
+    """
     data = entries[0]["data"]
     lines = [
         f"**{data['name']}**: {data['train']:,} training, {data['validation']:,} validation, "
         f"{data['test']:,} test images; fingerprint `{data['fingerprint']}`.\n",
-        "| notebook | model | published | test accuracy | 95 % interval | averaged over classes "
-        "| parameters | training |",
-        "|---|---|---|---|---|---|---|---|",
+        "| notebook | model | published | test accuracy | 95 % interval | over seeds "
+        "| averaged over classes | parameters | multiply-adds | training |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    costs = compared.get("costs", {}).get(data["name"], {})
+    seeds = compared.get("seeds", {}).get(data["name"], {})
     for entry in entries:
         name = entry["notebook"]
         for m in entry["models"]:
             low, high = m["test_ci95"]
             published = f"{m['published']:.4f}" if m["published"] else "–"
             link = f"[{name[:2]}](notebooks/{name}.ipynb)"
+            work = costs.get(m["name"], {}).get("multiply-adds")
             lines.append(
                 f"| {link} | {m['name']} | {published} | **{m['test_accuracy']:.4f}** "
-                f"| {low:.4f} to {high:.4f} | {m['test_class_averaged_accuracy']:.4f} "
-                f"| {m['parameters']:,} | {m['train_seconds']:.0f} s |"
+                f"| {low:.4f} to {high:.4f} | {_over_seeds(seeds.get(m['name']))} "
+                f"| {m['test_class_averaged_accuracy']:.4f} | {m['parameters']:,} "
+                f"| {f'{work:,}' if work else '–'} | {m['train_seconds']:.0f} s |"
             )
     return "\n".join(lines)
+
+
+def _over_seeds(accuracies: list[float] | None) -> str:
+    if not accuracies:
+        return "–"
+    return f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
 
 
 def _conditions(entries: list[dict]) -> str:
@@ -85,7 +102,8 @@ def _conditions(entries: list[dict]) -> str:
         f"Measured on the real data at the `{entries[0]['profile']}` profile, on "
         f"{machine['threads']} CPU cores ({machine['device']}) with torch {machine['torch']}. "
         "Training seconds leave validation out. “Published” is the test accuracy that the recipe "
-        "reports."
+        "reports. “Over seeds” is the mean of several trainings and their standard deviation, "
+        "multiply-adds are those of one image (both measured in notebook 10)."
     )
 
 

@@ -9,9 +9,10 @@ import io
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -196,10 +197,28 @@ def confidence_interval(correct: int, images: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a model answered on the test images, and how its training went.
+
+    Attributes:
+        predictions: uint8 `[n]`, the class that it gave each test image.
+        confidence: float16 `[n]`, the probability that it gave that class.
+        seconds: float32 `[epochs]`, training time until the end of each epoch.
+        validation_accuracy: float32 `[epochs]`, after each epoch.
+    """
+
+    predictions: np.ndarray
+    confidence: np.ndarray
+    seconds: np.ndarray
+    validation_accuracy: np.ndarray
+
+
+@dataclass(frozen=True)
 class Result:
     """One model's line of the results record; accuracies are shares, 0 to 1.
 
-    `in_band` says whether the test accuracy lies in `expected_band`.
+    `in_band` says whether the test accuracy lies in `expected_band`. `answers` is kept in a file
+    of its own beside the record.
     """
 
     name: str
@@ -215,6 +234,7 @@ class Result:
     input_size: tuple[int, int]
     expected_band: tuple[float, float]
     published: float | None
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def in_band(self) -> bool:
@@ -245,8 +265,14 @@ def test_result(
         band: from `Profile.band`, in which the test accuracy should lie.
         published: from `Profile.published`, the test accuracy that the recipe reports.
     """
-    predictions = probabilities.argmax(1)
+    confidence, predictions = probabilities.max(1)
     correct = int((predictions == test.labels).sum())
+    answers = Answers(
+        predictions.numpy().astype(np.uint8),  # no data set here has more than 256 classes
+        confidence.numpy().astype(np.float16),
+        np.array(history.seconds, np.float32),
+        np.array(history.validation_accuracy, np.float32),
+    )
     result = Result(
         name=history.name,
         recipe=recipe,
@@ -261,6 +287,7 @@ def test_result(
         input_size=tuple(test.images.shape[1:]),
         expected_band=band,
         published=published,
+        answers=answers,
     )
     low, high = result.test_ci95
     print(
@@ -283,7 +310,8 @@ def record(
 ) -> Path:
     """Write what a notebook measured to `results/<profile>-<cpu|gpu>/<notebook>.json`.
 
-    Results on the embedded sample go to a folder of their own, which git ignores.
+    The answers on the test images go to a file beside it that ends in `.npz`; notebook 10 compares
+    the models by them. Results on the embedded sample go to a folder that git ignores.
 
     Args:
         run: the profile it ran under.
@@ -294,7 +322,7 @@ def record(
         more: what else was measured, by name; anything that JSON can hold.
 
     Returns:
-        The path of the file, relative to the project.
+        The path of the record, relative to the project.
     """
     entry = {
         "notebook": notebook,
@@ -306,7 +334,7 @@ def record(
             **{part: len(getattr(dataset, part)) for part in ("train", "validation", "test")},
             "fingerprint": dataset.fingerprint,
         },
-        "models": [asdict(result) | {"in_band": result.in_band} for result in results],
+        "models": [_numbers(result) | {"in_band": result.in_band} for result in results],
         **more,
         "environment": environment(run),
         "seed": run.seed,
@@ -314,7 +342,23 @@ def record(
     path = _record_path(run, dataset, f"{notebook}-{part}" if part else notebook)
     with written(project_folder() / path) as unfinished:
         unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    arrays = {
+        f"{number}_{part.name}": getattr(result.answers, part.name)
+        for number, result in enumerate(results)
+        if result.answers
+        for part in fields(Answers)
+    }
+    if arrays:
+        with (
+            written(project_folder() / path.with_suffix(".npz")) as unfinished,
+            unfinished.open("wb") as file,
+        ):
+            np.savez_compressed(file, **arrays)
     return path
+
+
+def _numbers(result: Result) -> dict[str, object]:
+    return {f.name: getattr(result, f.name) for f in fields(result) if f.name != "answers"}
 
 
 def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
@@ -328,10 +372,34 @@ def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
     entry = json.loads(path.read_text(encoding="utf-8"))
     if entry["data"]["fingerprint"] != dataset.fingerprint:
         return []
-    names = [field.name for field in fields(Result)]
-    values = [{name: model.get(name) for name in names} for model in entry["models"]]
+    return results_in(path)
+
+
+def results_in(path: Path) -> list[Result]:
+    """Return the results of a record that `record` wrote, with the answers that lie beside it."""
+    models = json.loads(path.read_text(encoding="utf-8"))["models"]
+    beside = path.with_suffix(".npz")
+    arrays = dict(np.load(beside, allow_pickle=False)) if beside.exists() else {}
     lists = ("test_ci95", "input_size", "expected_band")
-    return [Result(**value | {name: tuple(value[name]) for name in lists}) for value in values]
+    results = []
+    for number, model in enumerate(models):
+        values = {part.name: model[part.name] for part in fields(Result) if part.name != "answers"}
+        kept = {part.name: arrays.get(f"{number}_{part.name}") for part in fields(Answers)}
+        answers = None if any(array is None for array in kept.values()) else Answers(**kept)
+        tuples = {name: tuple(values[name]) for name in lists}
+        results.append(Result(**values | tuples, answers=answers))
+    return results
+
+
+def measured(run: Profile, dataset: Dataset, notebook: str, what: str) -> Any | None:
+    """Return what else `record` was given by an earlier notebook under the name `what`.
+
+    None where that notebook has not been run under the same profile and on this data.
+    """
+    path = project_folder() / _record_path(run, dataset, notebook)
+    entry = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    same = entry.get("data", {}).get("fingerprint") == dataset.fingerprint
+    return entry.get(what) if same else None
 
 
 def artifacts_folder(run: Profile, dataset: Dataset) -> Path:

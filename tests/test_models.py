@@ -223,7 +223,7 @@ def test_difference_from_pytorch_is_an_error_and_writes_nothing(tmp_path, monkey
     ("changes", "message"),
     [
         ({"form": "greek"}, "form is 'greek'. Expected 'mnist' or 'tamil'"),
-        ({"architecture": "vgg"}, "architecture is 'vgg'. Expected one of lenet, compact_cnn"),
+        ({"architecture": "vgg"}, "architecture is 'vgg'. Expected one of linear, two_layers"),
         ({"architecture": "compact_cnn"}, "not those of a compact_cnn: Missing key"),
     ],
 )

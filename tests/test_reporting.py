@@ -86,6 +86,11 @@ def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
     assert entry["environment"]["torch"] == torch.__version__.split("+")[0]
 
     assert reporting.recorded(run, dataset, "99_nothing") == [result]
+    (again,) = reporting.recorded(run, dataset, "99_nothing")
+    assert again.answers.predictions.tolist() == [0, 1, 1, 1, 2, 2]
+    assert again.answers.confidence[:2].tolist() == pytest.approx([0.9, 0.8], abs=1e-3)
+    assert again.answers.seconds.tolist() == pytest.approx([1.234])
+    assert again.answers.validation_accuracy.tolist() == pytest.approx([0.6])
     assert reporting.recorded(run, dataset, "98_not_run") == []
     other = Dataset("letters", "full", split[1:], split, split)
     assert reporting.recorded(run, other, "99_nothing") == []

@@ -1,0 +1,135 @@
+"""The recipes of the leaderboard must be those of the notebooks: same seed, same numbers."""
+
+from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nbhelpers import augmentation, data, leaderboard, profile, reporting, sources, training
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("NB_PROFILE", "smoke")
+    return profile.current()
+
+
+def noise(side, classes, images=300):
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (images, side, side), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(images) % classes
+    split = data.Split(pixels, labels, tuple(map(str, range(classes))))
+    return data.Dataset("noise", "full", split, split[:50], split[50:90])
+
+
+# The cells of a notebook that lead to its own model, each by words that only it holds, and the name
+# of the history that they give.
+CELLS = {
+    "01_one_linear_layer": [
+        "def linear_model(", "def batches(", "def accuracy(", "by_hand = []", "def train(",
+        "lr=0.003)", "ours",
+    ],
+    "02_two_layers": [
+        "def two_layers(", "def fresh(", "def train_well(", "RandomAffine(degrees=5",
+        "ours = train_well(", "ours",
+    ],
+    "03_three_layers": [
+        "def three_layers(", "def batches(", "def train(name", "RandomAffine(degrees=10",
+        "our_model, ours = train(", "ours",
+    ],
+    "04_a_small_cnn": [
+        "def small_cnn(", "def batches(", "augment = augmentation.RandomAffine(", "def train_ours(",
+        "our_model, ours = train_ours(", "ours",
+    ],
+    "05_lenet": [
+        "def lenet(", "def batches(", "augment = augmentation.RandomAffine(", "def train_ours(",
+        "trained = [", "ours",
+    ],
+}  # fmt: skip
+
+
+def executed(notebook, marks, scope):
+    """Execute the cells that hold `marks`, in a scope like the notebook's."""
+    scope |= {
+        "torch": torch, "nn": nn, "functional": functional, "data": data, "training": training,
+        "augmentation": augmentation, "partial": partial, "pairwise": pairwise,
+        "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
+        "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
+    }  # fmt: skip
+    path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
+    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    for mark in marks:
+        source = next(source for source in cells if mark in source)
+        exec(source.replace("print(", "str("), scope)
+        if "def batches(" in source and "batches" in scope and "train_batches" not in scope:
+            dataset = scope["mnist"]
+            scope["train_batches"] = scope["batches"](dataset.train, shuffle=True)
+            scope.setdefault("validation_batches", scope["batches"](dataset.validation))
+    return scope
+
+
+@pytest.mark.parametrize("recipe", leaderboard.MNIST, ids=lambda recipe: recipe.name)
+def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
+    notebook = next(name for name in CELLS if name.startswith(recipe.notebook))
+    digits = noise(28, 10)
+    *marks, result = CELLS[notebook]
+    theirs = executed(notebook, marks, {"run": run, "mnist": digits})[result]
+    _, ours = leaderboard.train(recipe, digits, run, run.seed)
+    assert ours.name == theirs.name
+    assert ours.train_loss == theirs.train_loss
+    assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
+
+
+def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
+    letters = noise(64, 156)
+    marks = ["def batches(", "def linear_layers(", "ladder = {"]
+    scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters, "mnist": letters})
+    for recipe in leaderboard.TAMIL:
+        _, ours = leaderboard.train(recipe, letters, run, run.seed)
+        assert ours.train_loss == scope["histories"][recipe.name].train_loss
+
+
+def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
+    digits = noise(28, 10)
+    recipe = leaderboard.MNIST[0]
+    results = []
+    for seed in (1, 1, 2):
+        model, history = leaderboard.train(recipe, digits, run, seed, name=f"seed {seed}")
+        results.append(leaderboard.test(recipe, model, history, digits, run))
+    first, again, other = (result.answers.confidence for result in results)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert results[2].name == "seed 2"
+
+
+def test_recorded_models_come_in_the_order_of_the_notebooks(run, tmp_path, monkeypatch, capsys):
+    for module in (reporting, leaderboard):
+        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    digits = noise(28, 10)
+    assert leaderboard.recorded(run, digits) == []
+    recipe = leaderboard.MNIST[0]
+    for notebook in ("02_second", "01_first"):
+        model, history = leaderboard.train(recipe, digits, run, 1, name=notebook)
+        result = leaderboard.test(recipe, model, history, digits, run)
+        reporting.record(run, digits, notebook, [result], more={"measured": 3})
+    found = leaderboard.recorded(run, digits)
+    assert [result.name for result in found] == ["01_first", "02_second"]
+    assert found[0].answers.predictions.shape == (40,)
+    assert leaderboard.recorded(run, noise(28, 10, images=200)) == []  # recorded on other data
+    assert reporting.measured(run, digits, "01_first", "more") == {"measured": 3}
+    assert reporting.measured(run, digits, "03_third", "more") is None
+
+
+def test_suspects_are_sure_answers_against_the_label():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    sure_of_one = torch.tensor([0.1, 0.8, 0.05, 0.9, 0.9, 0.2])
+    rows, answers = leaderboard.suspects(labels, torch.stack([1 - sure_of_one, sure_of_one], 1))
+    # usual of class 0: mean of 0.9, 0.2, 0.95; of class 1: mean of 0.9, 0.9, 0.2
+    assert rows.tolist() == [1, 5]
+    assert answers.tolist() == [1, 0]
