@@ -158,6 +158,28 @@ def test(
 test.__test__ = False  # pytest: a name, not a test
 
 
+def resnet18(dataset: Dataset, run: Profile, seed: int) -> reporting.Result:
+    """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it."""
+    from nbhelpers import vision  # fastai takes some seconds to import
+
+    weights = vision.scratch(dataset.train)
+    dls = vision.dataloaders(
+        dataset, run.size("resnet_side"), 64,
+        statistics=weights.statistics, device=run.device, seed=seed,
+    )  # fmt: skip
+    folder = reporting.artifacts_folder(run, dataset) / "10"
+    torch.manual_seed(seed)
+    learn = vision.learner(dls, "resnet18", weights, folder, run.precision, ps=0.1)
+    learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
+    history = vision.history(learn)
+    history.name = f"ResNet-18, one epoch, seed {seed}"
+    probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
+    band = run.band("resnet18", dataset.source)
+    return reporting.test_result(
+        learn.model, history, dataset.test, probabilities, recipe="notebook 06", band=band
+    )
+
+
 def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: int) -> data.Batches:
     scale = {"mean": recipe.centre, "std": recipe.spread}
     return data.Batches(split, size, device=run.device, **scale, **options)
@@ -175,31 +197,3 @@ def recorded(run: Profile, dataset: Dataset) -> list[reporting.Result]:
     place = reporting.artifacts_folder(run, dataset).name
     records = sorted((project_folder() / "results" / place).glob("[0-9][0-9]_*.json"))
     return [r for path in records for r in reporting.recorded(run, dataset, path.stem)]
-
-
-def suspects(
-    labels: torch.Tensor, probabilities: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images whose label is probably wrong, the likeliest first, and what they may be.
-
-    An image counts when a model that has not learned from it is surer of another class than it
-    usually is of images that bear that class's label.
-
-    Args:
-        labels: int64 `[n]`, as given.
-        probabilities: float `[n, classes]`, each row from a model that did not learn from it.
-
-    Returns:
-        int64 `[k]` rows, and int64 `[k]` the class that each probably belongs to.
-
-    Source: C. Northcutt, L. Jiang, I. Chuang, Confident Learning, 2021,
-        https://arxiv.org/abs/1911.00068
-    """
-    classes = probabilities.shape[1]
-    usual = torch.stack([probabilities[labels == c, c].mean() for c in range(classes)])
-    answer = probabilities.argmax(1)
-    sure = probabilities.gather(1, answer[:, None])[:, 0] >= usual.nan_to_num(2)[answer]
-    rows = ((answer != labels) & sure).nonzero()[:, 0]
-    given = probabilities[rows, labels[rows]]
-    rows = rows[given.argsort(stable=True)]
-    return rows, answer[rows]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import sources
+from nbhelpers import checkpoints
 from nbhelpers.progress import Progress
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -109,18 +109,20 @@ def fit(
         precision: float32, or bfloat16 for automatic mixed precision.
         name: what figures and tables call the model.
         checkpoint: a file that keeps the state after each epoch. If it exists, training goes on
-            from there; it is deleted when training is complete.
+            from there, and ends as if it had never been interrupted; it is deleted when training
+            is complete.
 
     Returns:
         One entry an epoch; accuracies and losses are over images, not means of batch means.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
+        checkpoints.CheckpointError: the checkpoint is damaged or is of another training.
     """
     device = next(model.parameters()).device
     history = History(name)
     parts = {"model": model, "optimizer": optimizer} | ({"schedule": schedule} if schedule else {})
-    state = (parts, getattr(train, "generator", None), history)
+    state = (parts, getattr(train, "generator", None), history, epochs)
     checkpoint = Path(checkpoint) if checkpoint else None
     if checkpoint and checkpoint.exists():
         _restore(checkpoint, *state)
@@ -219,25 +221,38 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _save(path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History) -> None:
+def _save(
+    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History, epochs: int
+) -> None:
     state = {
+        "epochs": epochs,
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "order": order.get_state() if order else None,
         "history": asdict(run),
     }
-    with sources.written(path) as unfinished:
-        torch.save(state, unfinished)
+    checkpoints.save(path, state)
 
 
 def _restore(
-    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History
+    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History, epochs: int
 ) -> None:
-    state = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["random"])
-    if order:
-        order.set_state(state["order"])
-    for name, values in state["history"].items():
-        setattr(run, name, values)
+    state = checkpoints.load(path)
+    try:
+        if (state["history"]["name"], state["epochs"]) != (run.name, epochs):
+            raise ValueError(f"{state['history']['name']}, {state['epochs']} epochs")
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if order:
+            order.set_state(state["order"])
+        for name, values in state["history"].items():
+            setattr(run, name, values)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise checkpoints.CheckpointError(
+            f"{path}: the checkpoint of another training ({error}). Expected that of {run.name}, "
+            f"{epochs} epochs. Delete it to train from the beginning."
+        ) from error

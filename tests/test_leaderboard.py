@@ -124,12 +124,3 @@ def test_recorded_models_come_in_the_order_of_the_notebooks(run, tmp_path, monke
     assert leaderboard.recorded(run, noise(28, 10, images=200)) == []  # recorded on other data
     assert reporting.measured(run, digits, "01_first", "more") == {"measured": 3}
     assert reporting.measured(run, digits, "03_third", "more") is None
-
-
-def test_suspects_are_sure_answers_against_the_label():
-    labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    sure_of_one = torch.tensor([0.1, 0.8, 0.05, 0.9, 0.9, 0.2])
-    rows, answers = leaderboard.suspects(labels, torch.stack([1 - sure_of_one, sure_of_one], 1))
-    # usual of class 0: mean of 0.9, 0.2, 0.95; of class 1: mean of 0.9, 0.9, 0.2
-    assert rows.tolist() == [1, 5]
-    assert answers.tolist() == [1, 0]
