@@ -19,17 +19,19 @@ def report() -> int:
     Data that is not here yet is no fault: a run fetches it, or uses the embedded sample.
     """
     missing = []
-    print(f"Python        {platform.python_version()} ({sys.executable})")
+    print(f"Python             {platform.python_version()} ({sys.executable})")
     for name in required_packages(PROJECT / "requirements.txt"):
         try:
-            print(f"{name:<14}{version(name)}")
+            print(f"{name:<19}{version(name)}")
         except PackageNotFoundError:
-            print(f"{name:<14}missing")
+            print(f"{name:<19}missing")
             missing.append(name)
     free = shutil.disk_usage(PROJECT).free / 1e9
-    print(f"disk          {free:.0f} GB free")
+    print(f"disk               {free:.0f} GB free")
     if missing:
-        print(f"missing       {', '.join(missing)}; `make doctor` installs the course's packages")
+        print(
+            f"missing            {', '.join(missing)}; `make doctor` installs the course's packages"
+        )
         return 1
     _report_profile()
     _report_data()
@@ -47,15 +49,17 @@ def _report_profile() -> None:
 
     run = profile.current()
     reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
-    print(f"profile       {run.name} ({reason})")
-    print(f"device        {run.device}, trains in {str(run.precision).removeprefix('torch.')}")
+    print(f"profile            {run.name} ({reason})")
+    print(f"device             {run.device}, trains in {str(run.precision).removeprefix('torch.')}")
 
 
 def _report_data() -> None:
     from nbhelpers import data, sources, tamil
 
-    print(f"data          {sources.data_folder()}")
-    print(f"mirror        {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}")
+    print(f"data               {sources.data_folder()}")
+    print(
+        f"mirror             {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}"
+    )
     archives = data.mnist_archives()
     here = [sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives]
     _report_archives("MNIST", here, "the embedded sample")
@@ -67,11 +71,11 @@ def _report_archives(name: str, here: list[bool], stand_in: str) -> None:
     from nbhelpers import sources
 
     if sources.sample_mode() == "always":
-        print(f"{name:<14}{stand_in}, as NBHELPERS_SAMPLE says")
+        print(f"{name:<19}{stand_in}, as NBHELPERS_SAMPLE says")
     elif all(here):
-        print(f"{name:<14}here, verified")
+        print(f"{name:<19}here, verified")
     else:
         print(
-            f"{name:<14}{sum(here)} of {len(here)} archives here; `make data` fetches the others. "
+            f"{name:<19}{sum(here)} of {len(here)} archives here; `make data` fetches the others. "
             f"Where it cannot, runs use {stand_in}."
         )
