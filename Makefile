@@ -11,6 +11,7 @@ else
 endif
 PY := $(BIN)/python
 READY := .venv/ready
+SITE_PACKAGES := site/node_modules/.package-lock.json
 
 # A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,14 +26,17 @@ NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--dist loadscope notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-browser lint lab data bench readme publish doctor lock clean
+.PHONY: help run site test test-full test-browser lint lab data bench readme publish doctor lock clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {t:<12} {h}') for t, h in \
 	re.findall(r'^([a-z-]+):.*?## (.*)', open('Makefile', encoding='utf-8').read(), re.M)]"
 
-run: $(READY) ## execute the notebooks; copies, HTML and a table of results (PROFILE=, NOTEBOOKS=, FORCE=1)
+run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of results, the site (PROFILE=, NOTEBOOKS=, FORCE=1)
 	$(PY) -m nbhelpers run $(NOTEBOOKS) $(if $(FORCE),--force)
+
+site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
+	$(PY) site/build.py
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	$(PY) -m pytest -q tests
@@ -41,7 +45,7 @@ test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke pr
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
 	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
 
-test-browser: $(READY) ## the drawing pad in a real JupyterLab and browser; pictures in build/browser
+test-browser: $(READY) $(SITE_PACKAGES) ## the drawing pad and the site in a real browser; pictures in build/browser
 	$(PY) -m pip install -q playwright
 	$(PY) -m pytest -q tests/browser
 
@@ -74,7 +78,7 @@ lock: $(READY) ## resolve requirements.txt into requirements.lock
 	--custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove what runs have made; downloads, results and your own files stay
-	rm -rf build .venv .pytest_cache .ruff_cache nbhelpers.egg-info
+	rm -rf build .venv site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
 # uv is many times faster than pip; where it cannot be had, pip does the same.
 $(READY): requirements.lock requirements.txt pyproject.toml
@@ -88,3 +92,13 @@ $(READY): requirements.lock requirements.txt pyproject.toml
 	  $(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps -e .; \
 	fi
 	@$(PY) -c "open('$(READY)', 'w').close()"
+
+# Fonts and the playground's runtime. Where they cannot be had, the site is built without.
+$(SITE_PACKAGES): site/package.json site/package-lock.json
+	@if command -v npm > /dev/null; then \
+	  npm ci --prefix site --ignore-scripts --no-audit --no-fund --loglevel=error \
+	    --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=60000 || \
+	  echo "npm could not fetch the site's packages: the site will do without them"; \
+	else \
+	  echo "npm is not installed (https://nodejs.org): the site will do without its packages"; \
+	fi

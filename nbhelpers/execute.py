@@ -1,10 +1,12 @@
-"""Execute the notebooks headless, keep clean copies and HTML under `build/`, and sum up."""
+"""Execute the notebooks headless, keep clean copies under `build/`, sum up, and build the site."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +14,13 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 
 from nbhelpers import profile
 from nbhelpers.sources import project_folder
 
 
 def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int:
-    """Execute notebooks in order; print a table of results; return 0 if all went well.
+    """Execute notebooks in order, sum up and build the site; return 0 if all went well.
 
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
@@ -35,7 +36,7 @@ def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int
     build.mkdir(parents=True, exist_ok=True)
     os.environ["NB_HEADLESS"] = "1"
     os.environ["NB_PROFILE"] = here.name
-    print(f"profile {here.name} on {here.device}; copies and HTML go to {build}")
+    print(f"profile {here.name} on {here.device}; copies go to {build}")
     rows = []
     for path in find(root / "notebooks", wanted):
         print(f"{path.stem} …", end=" ", flush=True)
@@ -59,7 +60,18 @@ def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int
             path.write_bytes(executed.read_bytes())
         rows.append((path.stem, state["seconds"], error))
     _print_summary(rows, root, here.place)
-    return int(any(error for _, _, error in rows))
+    print(flush=True)
+    failed = build_site(root, build)
+    return int(failed or any(error for _, _, error in rows))
+
+
+def build_site(root: Path, executed: Path) -> bool:
+    """Build the web site from copies in `executed`, as `site/build.py` says; return if it failed.
+
+    A process of its own keeps what Sphinx imports, and what it may do wrong, away from results.
+    """
+    command = [sys.executable, str(root / "site" / "build.py"), "--executed", str(executed)]
+    return subprocess.run(command).returncode != 0
 
 
 def find(folder: Path, wanted: list[str]) -> list[Path]:
@@ -73,7 +85,7 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def _execute(path: Path, executed: Path) -> str | None:
-    """Execute `path` into `executed` (.ipynb) and HTML; return what went wrong, or None."""
+    """Execute `path` into `executed`; return what went wrong, or None."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -95,8 +107,6 @@ def _execute(path: Path, executed: Path) -> str | None:
         "language_info": {"name": "python", "file_extension": ".py"},
     }
     nbformat.write(notebook, executed)
-    page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-    executed.with_suffix(".html").write_text(page, encoding="utf-8")
     return error
 
 

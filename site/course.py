@@ -1,0 +1,184 @@
+"""What the notebooks, the README and the package say about themselves: read, never executed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from binascii import a2b_base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+WORDS_A_MINUTE = 200  # a usual estimate for prose that explains something
+SECONDS_A_LINE = 2  # of code
+SECONDS_A_FIGURE = 10
+LONG = 8  # lines; a shorter cell is not worth folding
+DRAWING_SHARE = 0.85  # of the lines of a cell that "only draws"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What a page or a list of chapters says about one notebook.
+
+    Attributes:
+        name: of the file, without `.ipynb`.
+        title: such as `1 · One linear layer`.
+        minutes: that reading takes.
+        executed: a sentence on the profile and the data, or nothing if the outputs do not say it.
+        duration: how long executing takes, in the notebook's own words, as Markdown.
+        exercises: stars and text of each, as Markdown.
+    """
+
+    name: str
+    title: str
+    minutes: int
+    executed: str
+    duration: str
+    exercises: tuple[tuple[str, str], ...]
+
+
+def chapter(path: Path) -> Chapter:
+    """Return what the notebook in `path` says about itself.
+
+    Raises:
+        ValueError: it is no notebook, or has no title.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat and json have many ways to refuse
+        raise ValueError(f"{path}: expected a Jupyter notebook, version 4 ({error})") from error
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# (.+)$", prose, re.M)
+    if not title:
+        raise ValueError(f"{path}: expected a title, a line that begins with '# ', and found none")
+    duration = re.search(r"\bIt\s+takes\s+(.+?)(?:,?\s+and uses\b|\.\s)", prose, re.S)
+    return Chapter(
+        name=path.stem,
+        title=title[1].strip(),
+        minutes=_minutes(notebook, prose),
+        executed=_executed(notebook),
+        duration=" ".join(duration[1].split()) if duration else "",
+        exercises=_exercises(prose),
+    )
+
+
+def _minutes(notebook: nbformat.NotebookNode, prose: str) -> int:
+    words = len(re.sub(r"<details>.*?</details>", "", prose, flags=re.S).split())
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    lines = sum(len(cell.source.splitlines()) for cell in code)
+    figures = sum("image/png" in out.get("data", {}) for cell in code for out in cell.outputs)
+    seconds = 60 * words / WORDS_A_MINUTE + SECONDS_A_LINE * lines + SECONDS_A_FIGURE * figures
+    return max(5, 5 * round(seconds / 300))
+
+
+def _executed(notebook: nbformat.NotebookNode) -> str:
+    shown = "\n".join(
+        output.get("text", "") + "".join(output.get("data", {}).get("text/html", ""))
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    found = re.search(r"\b(smoke|quick|full) profile on the (\w+)", shown)
+    if not found:
+        return ""
+    on_sample = "SAMPLE DATA" in shown
+    data = "sample data, not the real set: its numbers say nothing" if on_sample else "real data"
+    return f"Executed under the {found[1]} profile on a {found[2]}, on {data}."
+
+
+def _exercises(prose: str) -> tuple[tuple[str, str], ...]:
+    found = re.findall(r"^\d+\. (★+) (.+?)(?=^\d+\. ★|^<details>|\Z)", prose, re.M | re.S)
+    return tuple((stars, " ".join(text.split())) for stars, text in found)
+
+
+def fold(notebook: nbformat.NotebookNode) -> None:
+    """Mark the cells whose code a reader may skip: the set-up, and what only draws.
+
+    MyST-NB folds a cell with the tag `hide-input`.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code):
+        if number == 0 and "import " in cell.source:
+            what = "the set-up"
+        elif only_draws(cell):
+            what = "the code that draws this figure"
+        else:
+            continue
+        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": f"Show {what}"}
+
+
+def only_draws(cell: nbformat.NotebookNode) -> bool:
+    """Return whether nearly all lines of a long cell draw, and its output is a figure."""
+    if len(cell.source.splitlines()) < LONG:
+        return False
+    if not cell.outputs or not all("image/png" in out.get("data", {}) for out in cell.outputs):
+        return False
+    try:
+        statements = ast.parse(cell.source).body
+    except SyntaxError:  # such as a line for the shell
+        return False
+    drawing = {"plt"}
+    lines = drawn = 0
+    for statement in statements:
+        length = statement.end_lineno - statement.lineno + 1
+        lines += length
+        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        if isinstance(statement, ast.Assign) and "plt" in names:  # figure, axes = plt.subplots()
+            drawing |= {
+                node.id
+                for target in statement.targets
+                for node in ast.walk(target)
+                if isinstance(node, ast.Name)
+            }
+        if names & drawing and not isinstance(statement, ast.FunctionDef):
+            drawn += length
+    return drawn >= DRAWING_SHARE * lines
+
+
+def alternative_texts(notebook: nbformat.NotebookNode) -> dict[bytes, str]:
+    """Return the alternative text of each picture in the outputs, by the picture."""
+    return {
+        a2b_base64(output.data["image/png"]): alt
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+        and (alt := output.metadata.get("image/png", {}).get("alt"))
+    }
+
+
+def lessons(readme: str) -> dict[str, tuple[str, str]]:
+    """Return the short title and what one learns, by the notebook's name, from README's table."""
+    row = re.compile(r"^\|[^|]*\| \[([^]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]+) \|", re.M)
+    return {name: (title, learned.strip()) for title, name, learned in row.findall(readme)}
+
+
+def glossary(text: str) -> dict[str, str]:
+    """Return the definitions in a page with a `glossary` directive, as plain text, by term."""
+    inside = re.search(r"^```\{glossary\}\n(.*?)^```", text, re.M | re.S)
+    if not inside:
+        raise ValueError("glossary.md: expected a block that begins with ```{glossary}")
+    entries: dict[str, str] = {}
+    term = ""
+    for line in inside[1].splitlines():
+        if line.startswith(":") or not line.strip():
+            continue
+        if line[0] != " ":
+            term = line.strip()
+            entries[term] = ""
+        else:
+            entries[term] = f"{entries[term]} {line.strip()}".strip()
+    return {term: re.sub(r"[*`]", "", words) for term, words in entries.items()}
+
+
+def modules(package: Path) -> dict[str, str]:
+    """Return the first sentence of each module's docstring, by the module's name."""
+    found = {}
+    for path in sorted(package.glob("*.py")):
+        if path.stem.startswith("__"):
+            continue
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.stem] = " ".join(words.split("\n\n")[0].split())
+    return found

@@ -1,0 +1,232 @@
+"""The course's own part of its Sphinx build: chapters, glossary links, formulas without scripts."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import course
+import nbformat
+from docutils import nodes
+from latex2mathml.converter import convert
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+CHAPTERS = "notebooks/"
+
+# Terms that occur in other forms than with an s, as regular expressions.
+FORMS = {
+    "95 % interval": r"95 % (?:confidence )?intervals?",
+    "augmentation": r"augment(?:ation|ed|s)?",
+    "averaged over classes": r"(?:class-averaged|averaged over classes)",
+    "batch": r"batch(?:es)?",
+    "bias": r"bias(?:es)?",
+    "calibration": r"calibrat(?:ion|ed)",
+    "class": r"class(?:es)?",
+    "fine-tuning": r"fine-tun(?:ing|ed|e)",
+    "frozen": r"(?:frozen|freez(?:e|es|ing))",
+    "logit": r"logits?",
+    "loss": r"loss(?:es)?",
+    "model card": r"(?<!graphics )cards?",
+    "normalisation": r"normalis(?:ation|ed|e)",
+    "optimizer": r"optimi[sz]ers?",
+    "overfitting": r"overfit(?:ting|s)?",
+    "probability": r"probabilit(?:y|ies)",
+    "stratified": r"stratified",
+    "stride": r"stride",  # large strides are something else
+    "test images": r"test (?:images?|set|split|part)",
+    "training images": r"training (?:images?|set|split|part)",
+    "transfer learning": r"transfer learning",
+    "validation images": r"validation (?:images?|set|split|part)",
+    "writer": r"writers?",
+}
+NO_LINKS_IN = (
+    nodes.literal,
+    nodes.literal_block,
+    nodes.title,
+    nodes.reference,
+    nodes.raw,
+    nodes.math,
+    nodes.math_block,
+    nodes.comment,
+    addnodes.pending_xref,
+)
+
+
+# ---------------------------------------------------------------------------------------- chapters
+
+
+def prepare(app: Sphinx, name: str, source: list[str]) -> None:
+    """Fold code in a notebook before it is parsed."""
+    if name.startswith(CHAPTERS):
+        notebook = nbformat.reads(source[0], as_version=4)
+        course.fold(notebook)
+        source[0] = nbformat.writes(notebook)
+
+
+def complete(app: Sphinx, document: nodes.document) -> None:
+    """Add to a page what it needs besides its source; most of that is for chapters."""
+    name = app.env.docname
+    if name.startswith(CHAPTERS):
+        path = Path(app.srcdir) / f"{name}.ipynb"
+        title = next(document.findall(nodes.title))
+        title.parent.insert(title.parent.index(title) + 1, _facts(course.chapter(path)))
+        _describe(document, nbformat.read(path, as_version=4))
+        link_terms(document, name, _terms(Path(app.srcdir)))
+    for image in list(document.findall(nodes.image)):
+        whole = image.parent if isinstance(image.parent, nodes.paragraph) else image
+        if whole is image or len(image.parent) == 1:
+            box = nodes.container("", classes=["figure-box"])  # wide pictures scroll in it
+            whole.replace_self(box)
+            box += image
+
+
+def _facts(chapter: course.Chapter) -> nodes.raw:
+    words = [f"About {chapter.minutes} minutes to read.", html.escape(chapter.executed)]
+    words.append(
+        f'<a href="{chapter.name}.ipynb" download title="Without results, to be run">'
+        "Download the notebook</a>"
+    )
+    text = f'<p class="facts">{" ".join(filter(None, words))}</p>'
+    return nodes.raw("", text, format="html")
+
+
+def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None:
+    """Give the pictures in outputs their alternative texts, which MyST-NB leaves out."""
+    texts = course.alternative_texts(notebook)
+    # MyST-NB names a picture's file by the digest of its content.
+    by_digest = {hashlib.sha256(picture).hexdigest(): alt for picture, alt in texts.items()}
+    for image in document.findall(nodes.image):
+        alt = by_digest.get(Path(image["uri"]).stem)
+        image["alt"] = alt or image.get("alt") or "A figure that the notebook does not describe."
+
+
+# ---------------------------------------------------------------------------------------- glossary
+
+
+@cache
+def _terms(folder: Path) -> dict[str, str]:
+    return course.glossary((folder / "glossary.md").read_text(encoding="utf-8"))
+
+
+@cache
+def pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern with one group a term, longer terms before the shorter ones in them."""
+    parts = []
+    for number, term in sorted(enumerate(terms), key=lambda pair: -len(pair[1])):
+        form = FORMS.get(term) or re.escape(term) + "s?"
+        if term == term.lower():
+            form = f"(?i:{form})"
+        parts.append(f"(?P<t{number}>{form})")
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")
+
+
+def link_terms(document: nodes.document, name: str, terms: dict[str, str]) -> None:
+    """Link each term of the glossary where the prose of a page uses it first."""
+    names = tuple(terms)
+    found = pattern(names)
+    used: set[str] = set()
+    for text in list(document.findall(nodes.Text)):
+        if _is_no_prose(text):
+            continue
+        parts: list[nodes.Node] = []
+        words, end = str(text), 0
+        for match in found.finditer(words):
+            term = names[int(match.lastgroup.removeprefix("t"))]
+            if term in used:
+                continue
+            used.add(term)
+            parts += [nodes.Text(words[end : match.start()]), _link(match[0], term, name)]
+            end = match.end()
+        if parts:
+            parts.append(nodes.Text(words[end:]))
+            text.parent.replace(text, [part for part in parts if part.astext()])
+
+
+def _is_no_prose(node: nodes.Node) -> bool:
+    while node := node.parent:
+        if isinstance(node, NO_LINKS_IN) or node.get("nb_element") == "cell_code":
+            return True
+    return False
+
+
+def _link(words: str, term: str, name: str) -> addnodes.pending_xref:
+    link = addnodes.pending_xref("", refdomain="std", reftype="term", reftarget=term, refdoc=name)
+    link["refwarn"], link["refexplicit"] = True, True
+    link += nodes.inline("", words, classes=["glossary-term"], term=term)
+    return link
+
+
+def explain(app: Sphinx, document: nodes.document, name: str) -> None:
+    """Give each link to the glossary the definition as its title, which browsers show."""
+    if not name.startswith(CHAPTERS):
+        return
+    terms = _terms(Path(app.srcdir))
+    for link in document.findall(nodes.reference):
+        inside = link.children[0] if link.children else None
+        if isinstance(inside, nodes.inline) and "term" in inside:
+            link["reftitle"] = terms[inside["term"]]
+
+
+# -------------------------------------------------------------------------------------------- API
+
+
+def mark_code(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Make single backticks in a docstring double, as reStructuredText marks code."""
+    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines)).split("\n")
+
+
+# ------------------------------------------------------------------------------- HTML of our own
+
+
+def open_fold(self: HTML5Translator, node: HideCodeCellNode) -> None:
+    """Begin folded code: MyST-NB's own HTML has a name that differs from what is shown."""
+    words = html.escape(node["prompt_show"])
+    self.body.append(f'<details class="fold"><summary>{words}</summary>\n')
+
+
+def close_fold(self: HTML5Translator, node: HideCodeCellNode) -> None:
+    """End folded code."""
+    self.body.append("</details>\n")
+
+
+def inline_formula(self: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula as MathML, which browsers set without any script."""
+    self.body.append(convert(node.astext(), display="inline"))
+    raise nodes.SkipNode
+
+
+def block_formula(self: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula on a line of its own."""
+    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def level_headings(
+    app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None
+) -> None:
+    """Say how deep the headings of the menu are; Sphinx gives them a role without a level."""
+    menu = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = menu.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect all of this to Sphinx."""
+    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
+    app.connect("autodoc-process-docstring", mark_code, priority=400)  # napoleon has 500
+    app.connect("source-read", prepare)
+    app.connect("doctree-read", complete)
+    app.connect("doctree-resolved", explain)
+    app.connect("html-page-context", level_headings, priority=900)  # after the theme
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

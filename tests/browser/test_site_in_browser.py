@@ -1,0 +1,268 @@
+"""The built web site in Chromium: over a local server, and opened from files.
+
+Screenshots of every chapter go to build/browser/site. Axe, which looks for barriers to readers with
+disabilities, comes from npm (`make site`).
+"""
+
+import contextlib
+import functools
+import http.server
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from drawing import PICTURES
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = PICTURES / "site"
+WIDE, NARROW = 1280, 375
+# Elements that stick out to the right and do not lie in a box that scrolls or hides.
+STICKING_OUT = """() => {
+  const clipped = (element) => {
+    for (let box = element; (box = box.parentElement) && box !== document.body; ) {
+      if (getComputedStyle(box).overflowX !== "visible") return true;
+      if (getComputedStyle(box).position === "fixed") return true;
+    }
+    return false;
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length)
+    .filter((e) => !e.closest(".sidebar-drawer, .toc-drawer, svg, .visually-hidden"))
+    .filter((e) => !clipped(e))
+    .map((e) => `${e.localName}.${e.className} ${e.textContent.trim().slice(0, 40)}`);
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of a freshly built site."""
+    out = tmp_path_factory.mktemp("built") / "site"
+    done = subprocess.run(
+        [sys.executable, ROOT / "site" / "build.py", "--out", out], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(ConnectionError):  # a page that was left before all had come
+            super().copyfile(source, outputfile)
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Where the site is served."""
+    handler = functools.partial(Quiet, directory=site)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def names(site):
+    """The path of every page in the site."""
+    return [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html"))]
+
+
+@pytest.fixture(scope="module")
+def chapters(names):
+    return [name for name in names if name.startswith("notebooks/")]
+
+
+@pytest.fixture
+def faults():
+    """What `watch` has noticed; the test fails if it is anything."""
+    seen = []
+    yield seen
+    assert not seen
+
+
+@pytest.fixture
+def watch(new_page, faults):
+    """A function that opens a page which notes messages, failed requests and foreign ones."""
+
+    def open_page(home, **options):
+        page = new_page(**options)
+
+        def note(kind, text):
+            faults.append(f"{page.url}: {kind}: {text}")
+
+        page.on("console", lambda m: m.type in ("error", "warning") and note(m.type, m.text))
+        page.on("requestfailed", lambda r: "ABORTED" in r.failure or note("failed", r.url))
+        page.on("response", lambda r: r.status >= 400 and note(str(r.status), r.url))
+        page.on(
+            "request",
+            lambda r: r.url.startswith((home, "data:", "blob:")) or note("foreign", r.url),
+        )
+        return page
+
+    return open_page
+
+
+def barriers(page, **options):
+    """Return what axe calls a serious or critical fault of the page."""
+    result = page.evaluate(
+        "options => axe.run({ resultTypes: ['violations'], ...options })", options
+    )
+    return [
+        f"{page.url}: {fault['id']}: {fault['nodes'][0]['html'][:200]}"
+        for fault in result["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def test_every_page_is_sound(watch, address, names, faults):
+    """No error or foreign request, nothing sticks out, no barrier: wide, narrow, light, dark."""
+    page = watch(address, width=WIDE, height=800)
+    contrast = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+    for name in names:
+        page.set_viewport_size({"width": WIDE, "height": 800})
+        page.emulate_media(color_scheme="light")
+        page.goto(f"{address}/{name}")
+        if not page.locator("h1").first.is_visible():
+            faults.append(f"{name}: no heading is to be seen")
+        page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+        if AXE.exists():
+            page.add_script_tag(path=str(AXE))
+        for width in (WIDE, NARROW):
+            page.set_viewport_size({"width": width, "height": 800})
+            faults += [f"{name}: at {width}: {what}" for what in page.evaluate(STICKING_OUT)]
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                faults.append(f"{name}: is wider than {width}")
+            # Pages of highlighted sources differ in nothing but their text: one stands for all.
+            if AXE.exists() and ("_modules/nb" not in name or name.endswith("ink.html")):
+                page.emulate_media(color_scheme="light")
+                faults += barriers(page)
+                page.emulate_media(color_scheme="dark")
+                faults += barriers(page, **contrast)
+    assert not faults, "\n".join(faults)
+    if not AXE.exists():
+        pytest.skip("all but axe: axe-core is not installed (`make site` with Node.js)")
+
+
+@pytest.mark.parametrize("place", ["server", "file"])
+def test_search_finds(watch, site, address, place):
+    home = address if place == "server" else site.as_uri()
+    page = watch(home, width=WIDE, height=900)
+    page.goto(f"{home}/index.html")
+    field = page.locator("input.sidebar-search")
+    field.fill("learning rate finder")
+    field.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    addresses = results.evaluate_all("links => links.map((a) => a.href)")
+    assert any("06_fine_tuning_a_resnet" in found for found in addresses)
+    if place == "server":
+        page.locator("#search-results p.context").first.wait_for()
+        page.screenshot(path=SHOTS / "search.png")
+    results.first.click()
+    assert page.locator("article h1").is_visible()
+
+
+def test_light_dark_and_automatic(watch, address, chapters):
+    page = watch(address, width=WIDE, height=800, color_scheme="light")
+    page.goto(f"{address}/{chapters[1]}")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    colours = []
+    for _ in range(3):
+        page.locator(".theme-toggle-content button").click()
+        colours.append((page.evaluate("document.body.dataset.theme"), page.evaluate(paper)))
+    assert {theme for theme, _ in colours} == {"light", "dark", "auto"}
+    assert dict(colours)["light"] == dict(colours)["auto"] == light != dict(colours)["dark"]
+    page.evaluate("localStorage.theme = 'dark'")
+    page.goto(f"{address}/{chapters[2]}")  # the choice stays
+    assert page.evaluate(paper) == dict(colours)["dark"]
+
+
+def test_code_is_copied_without_output(watch, address, chapters):
+    page = watch(address, width=WIDE, height=800)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{address}/{chapters[1]}")
+    cell = page.locator(".cell_input:visible").first
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == cell.locator("pre").inner_text().strip()
+    assert page.locator(".output button.copybtn").count() == 0
+
+
+def test_menus_on_a_phone_open_with_the_keyboard(watch, address, chapters):
+    page = watch(address, width=NARROW, height=700)
+    page.goto(f"{address}/{chapters[1]}")
+    menus = {"Chapters and pages": ".sidebar-drawer", "On this page": ".toc-drawer"}
+    for words, drawer in menus.items():
+        button = page.get_by_role("button", name=words).locator("visible=true").first
+        button.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "(name) => { const box = document.querySelector(name).getBoundingClientRect();"
+            " return box.left >= -1 && box.right <= innerWidth + 1; }",
+            arg=drawer,
+        )
+        page.screenshot(path=SHOTS / f"menu_{drawer[1:4]}.png")
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(400)
+
+
+def test_wide_content_scrolls_in_its_box_with_the_keyboard(watch, address, chapters):
+    page = watch(address, width=NARROW, height=700)
+    for name in chapters:
+        page.goto(f"{address}/{name}")
+        scrolling = page.evaluate(
+            "[...document.querySelectorAll('pre, .figure-box, .text_html, .table-wrapper')]"
+            ".filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.tabIndex)"
+        )
+        assert scrolling and set(scrolling) == {0}, name
+
+
+def test_a_glossary_link_explains_its_term(watch, address, chapters):
+    page = watch(address, width=WIDE, height=800)
+    page.goto(f"{address}/{chapters[1]}")
+    link = page.locator("article a:has(.glossary-term)").first
+    assert len(link.get_attribute("title")) > 20
+    link.click()
+    assert "glossary.html#term-" in page.url
+    assert page.locator("dt:target").is_visible()
+
+
+def test_tamil_is_set_in_the_site_s_own_font(watch, address, site):
+    if not (site / "_static" / "fonts.css").exists():
+        pytest.skip("the site's npm packages are not installed: `make site` with Node.js")
+    page = watch(address, width=WIDE, height=800)
+    page.goto(f"{address}/notebooks/00_looking_at_the_data.html")
+    page.evaluate("document.fonts.ready")
+    loaded = "[...document.fonts].filter((f) => f.status == 'loaded').map((f) => f.family)"
+    assert any("Course Tamil" in family for family in page.evaluate(loaded))
+
+
+def test_printing_leaves_out_menus(watch, address, chapters):
+    page = watch(address, width=WIDE, height=800)
+    page.goto(f"{address}/{chapters[1]}")
+    page.emulate_media(media="print")
+    for selector in (".sidebar-drawer", ".toc-drawer", ".content-icon-container", ".related-pages"):
+        assert not page.locator(selector).first.is_visible(), selector
+    assert page.locator("article h1").is_visible()
+    page.pdf(path=SHOTS / "chapter_1.pdf", format="A4", print_background=True)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_screenshots(watch, address, chapters, width, scheme):
+    page = watch(address, width=width, height=900, color_scheme=scheme)
+    some = ["index.html", "glossary.html", "teachers.html", "README.html", "api/ink.html"]
+    for name in [*some, *chapters]:
+        page.goto(f"{address}/{name}")
+        page.evaluate("document.fonts.ready")
+        page.screenshot(path=SHOTS / f"{Path(name).stem}_{width}_{scheme}.png", full_page=True)
+        assert page.locator("article").bounding_box()["width"] <= width

@@ -1,0 +1,382 @@
+"""The web site: built once from the committed notebooks, then read like a visitor would."""
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat import v4
+
+from nbhelpers import execute
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "site"
+sys.path.append(str(SITE))
+import course  # noqa: E402
+
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+MEGABYTES_A_CHAPTER, MEGABYTES, SECONDS = 3, 40, 180
+# What a browser fetches by itself when it shows a page.
+FETCHED = (
+    ("script", "src"), ("img", "src"), ("img", "srcset"), ("link", "href"), ("source", "src"),
+    ("iframe", "src"), ("video", "src"), ("audio", "src"), ("object", "data"), ("use", "href"),
+)  # fmt: skip
+
+
+def builder():
+    """The module site/build.py; its name is that of a package and of our folder of results."""
+    spec = importlib.util.spec_from_file_location("site_build", SITE / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site. A warning of Sphinx fails the build, and so every test."""
+    out = tmp_path_factory.mktemp("built") / "site"
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, SITE / "build.py", "--out", out],
+        capture_output=True, text=True, encoding="utf-8",
+        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "index.html" in done.stdout and "python -m http.server -d" in done.stdout
+    assert time.perf_counter() - started < SECONDS
+    return out
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    """Every page, by its path in the site."""
+    return {
+        path.relative_to(site).as_posix(): BeautifulSoup(path.read_bytes(), "html.parser")
+        for path in sorted(site.rglob("*.html"))
+    }
+
+
+@pytest.fixture(scope="session")
+def chapters(pages):
+    return {path.stem: pages[f"notebooks/{path.stem}.html"] for path in CHAPTERS}
+
+
+def is_external(address):
+    return bool(urlsplit(address).scheme or address.startswith("//")) and not address.startswith(
+        "data:"
+    )
+
+
+def referenced(page):
+    return [
+        tag[attribute].split(" ")[0]
+        for name, attribute in FETCHED
+        for tag in page.find_all(name, attrs={attribute: True})
+        if tag.get("rel") != ["canonical"]
+    ]
+
+
+def test_nothing_is_fetched_from_elsewhere(site, pages):
+    for name, page in pages.items():
+        assert not [address for address in referenced(page) if is_external(address)], name
+        assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import", str(page.find_all("style")))
+    for path in site.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+(url\()?['\"]?http", text), path
+
+
+def test_every_link_leads_somewhere(site, pages):
+    ids = {
+        name: {tag["id"] for tag in page.find_all(id=True)} | {""} for name, page in pages.items()
+    }
+    for name, page in pages.items():
+        anchors = [a["href"] for a in page.find_all("a", href=True)]
+        for address in (a for a in anchors + referenced(page) if not is_external(a)):
+            if address.startswith("data:"):
+                continue
+            parts = urlsplit(address)
+            path = unquote(parts.path)
+            target = (site / name).parent / path if path else site / name
+            assert target.is_file(), f"{name}: {address}"
+            key = target.resolve().relative_to(site.resolve()).as_posix()
+            # The theme's link to the top of a page, and what a script makes of the search page.
+            if key in ids and parts.fragment not in ("top", "searchbox"):
+                assert unquote(parts.fragment) in ids[key], f"{name}: {address}"
+
+
+def test_no_link_leads_to_a_source_that_only_github_shows(pages):
+    for name, page in pages.items():
+        for link in page.find_all("a", href=True):
+            if link["href"].endswith((".ipynb", ".md")) and not is_external(link["href"]):
+                assert link.has_attr("download"), f"{name}: {link['href']}"
+
+
+def test_every_picture_says_what_it_shows(pages):
+    seen = 0
+    for name, page in pages.items():
+        for image in page.find_all("img"):
+            assert len(image.get("alt", "").strip()) > 20, f"{name}: {image.get('src')}"
+            seen += 1
+    assert seen > 80
+
+
+def test_pictures_have_the_words_of_the_notebook(chapters):
+    for path in CHAPTERS:
+        notebook = nbformat.read(path, as_version=4)
+        said = [" ".join(alt.split()) for alt in course.alternative_texts(notebook).values()]
+        shown = {" ".join(image["alt"].split()) for image in chapters[path.stem].find_all("img")}
+        assert set(said) <= shown, path.stem
+
+
+def test_sizes(site, chapters):
+    for name, page in chapters.items():
+        here = site / "notebooks"
+        size = (here / f"{name}.html").stat().st_size
+        size += sum((here / image["src"]).stat().st_size for image in page.find_all("img"))
+        assert size < MEGABYTES_A_CHAPTER * 1e6, name
+    total = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    assert total < MEGABYTES * 1e6
+    assert not list(site.rglob("*.doctree")) and not list(site.rglob("*.pickle"))
+
+
+def test_chapters_are_in_order_with_a_way_back_and_on(chapters):
+    names = list(chapters)
+    for before, after in itertools.pairwise(names):
+        assert chapters[before].select_one("a.next-page")["href"] == f"{after}.html"
+        assert chapters[after].select_one("a.prev-page")["href"] == f"{before}.html"
+
+
+def test_each_chapter_has_contents_and_says_what_it_is(chapters):
+    for path in CHAPTERS:
+        page = chapters[path.stem]
+        assert len(page.select(".toc-tree li a")) > 5
+        facts = page.select_one("p.facts").get_text()
+        assert re.search(r"About \d+ minutes to read\.", facts)
+        assert course.chapter(path).executed in facts
+
+
+def test_each_chapter_offers_its_notebook_without_results(site, chapters):
+    for path in CHAPTERS:
+        link = chapters[path.stem].select_one("p.facts a[download]")
+        offered = nbformat.read(site / "notebooks" / link["href"], as_version=4).cells
+        ours = nbformat.read(path, as_version=4).cells
+        assert [cell.source for cell in offered] == [cell.source for cell in ours]
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in offered)
+
+
+def test_code_and_solutions_are_folded(chapters):
+    for path in CHAPTERS:
+        page = chapters[path.stem]
+        folds = page.select("details.fold")
+        assert folds and "import" in folds[0].get_text(), path.stem
+        assert folds[0].summary.get_text() == "Show the set-up"
+        solutions = [d for d in page.find_all("details") if "Solution" in d.summary.get_text()]
+        assert len(solutions) >= 3
+        assert not [d for d in folds + solutions if d.has_attr("open")]
+        assert len(page.select(".cell_input")) > 2 * len(folds)  # what teaches is in the open
+
+
+def test_search_knows_the_words_of_the_chapters(site):
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").rstrip().removesuffix(")"))
+    for word, where in (("epoch", "01_"), ("dropout", "05_"), ("tamil", "07_"), ("photo", "09_")):
+        found = [index[part].get(word, []) for part in ("terms", "titleterms")]
+        numbers = [n for some in found for n in (some if isinstance(some, list) else [some])]
+        names = [index["docnames"][n] for n in numbers]
+        assert any(name.startswith(f"notebooks/{where}") for name in names), word
+    assert {f"notebooks/{path.stem}" for path in CHAPTERS} <= set(index["docnames"])
+
+
+def test_glossary_terms_are_linked_where_they_are_used_first(pages, chapters):
+    terms = course.glossary((SITE / "glossary.md").read_text(encoding="utf-8"))
+    assert len(terms) >= 50
+    linked = set()
+    for name, page in chapters.items():
+        links = page.select('a[href^="../glossary.html#term-"]')
+        targets = [link["href"] for link in links]
+        assert len(targets) > 8, name
+        assert len(targets) == len(set(targets)), f"{name}: a term is linked twice"
+        assert all(len(link["title"]) > 20 for link in links), name
+        assert not [a for a in links if a.find_parent(["h1", "h2", "h3", "code", "pre", "summary"])]
+        linked |= {target.partition("#")[2] for target in targets}
+    entries = {tag["id"] for tag in pages["glossary.html"].select("dl.glossary dt")}
+    assert entries == linked, "a term that no chapter uses"
+
+
+def test_landing_page_leads_to_everything(pages):
+    page = pages["index.html"]
+    targets = {link["href"] for link in page.find_all("a", href=True)}
+    assert {f"notebooks/{path.stem}.html" for path in CHAPTERS} <= targets
+    assert {"glossary.html", "teachers.html", "README.html", "api/index.html"} <= targets
+    assert page.find("img", src=re.compile("ladder"))
+
+
+def test_teachers_find_times_and_exercises(pages):
+    text = pages["teachers.html"].get_text()
+    for path in CHAPTERS:
+        chapter = course.chapter(path)
+        assert chapter.duration and len(chapter.exercises) == 3, path.stem
+        assert re.split(r"[`*]", chapter.exercises[0][1])[0] in text, path.stem
+    assert not re.search(r"<!-- \w+ -->", str(pages["teachers.html"]) + str(pages["index.html"]))
+
+
+def test_every_module_has_a_page_with_its_functions(pages):
+    for name in course.modules(ROOT / "nbhelpers"):
+        assert f"api/{name}.html" in pages
+    assert pages["api/ink.html"].find(id="nbhelpers.ink.to_mnist")
+    assert "float" in pages["api/reporting.html"].find(id="nbhelpers.reporting.Result").get_text()
+
+
+def test_tamil_has_a_font_of_its_own_where_npm_has_been(site):
+    if not (SITE / "node_modules" / "@fontsource").exists():
+        pytest.skip("the site's npm packages are not installed: `make site` with Node.js")
+    css = (site / "_static" / "fonts.css").read_text(encoding="utf-8")
+    for name in re.findall(r'url\("([^"]+)"\)', css):
+        assert (site / "_static" / name).read_bytes()[:4] == b"wOF2"
+    assert "SIL OPEN FONT LICENSE" in "".join(
+        path.read_text(encoding="utf-8").upper()
+        for path in (site / "_static" / "fonts").glob("LICENSE*")
+    )
+
+
+# ------------------------------------------------------------------------------- without Sphinx
+
+
+def notebook(*cells):
+    return v4.new_notebook(cells=list(cells))
+
+
+def drawing(source, output="image/png"):
+    cell = v4.new_code_cell(source)
+    cell.outputs = [v4.new_output("display_data", {output: "aGk="})]
+    return cell
+
+
+DRAWS = "figure, axes = plt.subplots()\n" + "axes.plot([1])\n" * 8
+
+
+def test_cells_that_only_draw():
+    assert course.only_draws(drawing(DRAWS))
+    assert not course.only_draws(drawing(DRAWS, "text/html"))
+    assert not course.only_draws(drawing("plt.plot([1])"))  # short
+    assert not course.only_draws(drawing("model = train(images)\n" * 4 + DRAWS))
+    assert not course.only_draws(drawing("def teach(axes):\n    return axes\n\n\n" * 2 + DRAWS))
+
+
+def test_a_chapter_says_only_what_its_outputs_say(tmp_path):
+    path = tmp_path / "01_x.ipynb"
+    cell = v4.new_code_cell("import torch")
+    nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
+    assert course.chapter(path).executed == ""
+    cell.outputs = [v4.new_output("stream", text="quick profile on the GPU\n")]
+    nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
+    assert course.chapter(path).executed == (
+        "Executed under the quick profile on a GPU, on real data."
+    )
+    cell.outputs.append(v4.new_output("display_data", {"text/html": "<b>SAMPLE DATA</b>"}))
+    nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
+    assert "sample data, not the real set" in course.chapter(path).executed
+
+
+def test_a_file_that_is_no_chapter_is_named(tmp_path):
+    path = tmp_path / "01_x.ipynb"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"01_x\.ipynb: expected a Jupyter notebook"):
+        course.chapter(path)
+    nbformat.write(notebook(), path)
+    with pytest.raises(ValueError, match=r"01_x\.ipynb: expected a title"):
+        course.chapter(path)
+
+
+def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path):
+    build = builder()
+    same, other = CHAPTERS[:2]
+    (tmp_path / same.name).write_bytes(same.read_bytes())
+    changed = nbformat.read(other, as_version=4)
+    changed.cells[1].source += "\n# older"
+    nbformat.write(changed, tmp_path / other.name)
+    assert build.chosen(tmp_path)[:3] == [tmp_path / same.name, other, CHAPTERS[2]]
+    assert build.chosen(None) == CHAPTERS
+
+
+def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, capsys):
+    build = builder()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("before")
+
+    def fail(*_):
+        raise build.SiteError("Sphinx found faults")
+
+    monkeypatch.setattr(build, "_run_sphinx", fail)
+    monkeypatch.setattr(build, "_playground", lambda folder: "the playground (tested elsewhere)")
+    assert build.main(["--out", str(tmp_path / "site")]) == 1
+    assert "Sphinx found faults" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["site", "index.html"]
+
+
+def test_a_run_ends_with_the_site_and_says_if_it_failed(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
+    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
+        monkeypatch.setenv(name, value)  # `run` sets two of them for good
+    for folder in ("site", "notebooks"):
+        (tmp_path / folder).mkdir()
+    for status in (0, 1):
+        program = f"import sys; print(sys.argv[1:]); sys.exit({status})"
+        (tmp_path / "site" / "build.py").write_text(program)
+        assert execute.run([]) == status
+        assert str(["--executed", str(tmp_path / "build" / "smoke-cpu")]) in capfd.readouterr().out
+
+
+def test_without_npm_s_packages_it_says_what_is_missing(tmp_path, monkeypatch):
+    build = builder()
+    monkeypatch.setattr(build, "PACKAGES", tmp_path / "none")
+    assert "fonts" in build._fonts(tmp_path / "static") and "npm" in build._fonts(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_to_the_playground_go_where_it_is_left_out():
+    text = "Draw in the [playground](playground.md#x), or [read](teachers.md)."
+    assert builder()._without_playground(text) == (
+        "Draw in the playground, or [read](teachers.md)."
+    )
+
+
+def test_npm_packages_name_no_server_of_ours():
+    lock = json.loads((SITE / "package-lock.json").read_text(encoding="utf-8"))
+    wanted = json.loads((SITE / "package.json").read_text(encoding="utf-8"))
+    for name, package in lock["packages"].items():
+        assert package.get("resolved", "https://registry.npmjs.org/").startswith(
+            "https://registry.npmjs.org/"
+        ), name
+    for part in ("dependencies", "devDependencies"):
+        assert lock["packages"][""][part] == wanted[part]
+        for name, version in wanted[part].items():
+            assert lock["packages"][f"node_modules/{name}"]["version"] == version
+
+
+def test_formulas_need_no_script():
+    import extension
+
+    written = []
+
+    class Writer:
+        body = written
+
+    class Formula:
+        def astext(self):
+            return r"\frac{1}{n} \sum_i x_i"
+
+    for write in (extension.inline_formula, extension.block_formula):
+        with pytest.raises(extension.nodes.SkipNode):
+            write(Writer, Formula())
+    assert "<mfrac>" in written[0] and 'display="block"' in written[1]
