@@ -456,7 +456,7 @@ def reader(
         Unavailable: no such model has been trained; says what to do.
         ModelError: its file is damaged.
     """
-    path = _find(name, "onnx", folder, artifacts)
+    path = find(name, "onnx", folder, artifacts)
     try:
         # From bytes, so that nothing in the file can point to other files.
         session = _session(path.read_bytes())
@@ -488,7 +488,7 @@ def load(
     """
     from safetensors import SafetensorError, safe_open
 
-    path = _find(name, "safetensors", folder, artifacts)
+    path = find(name, "safetensors", folder, artifacts)
     try:
         with safe_open(path, framework="pt") as file:
             card = _card(path, file.metadata() or {})
@@ -513,7 +513,18 @@ def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarra
     return np.concatenate([session.run(["probabilities"], {"images": i})[0] for i in inputs])
 
 
-def _find(name: str, suffix: str, folder: Path | None, artifacts: Path | None) -> Path:
+def find(name: str, suffix: str, folder: Path | None = None, artifacts: Path | None = None) -> Path:
+    """Return the file of the best saved model of that name.
+
+    Args:
+        name: as for `reader`.
+        suffix: `onnx` or `safetensors`.
+        folder: as for `reader`.
+        artifacts: as for `reader`.
+
+    Raises:
+        Unavailable: no such model has been trained; says what to do.
+    """
     name = ALIASES.get(name, name)
     if folder is not None:
         path = Path(folder) / f"{name}.{suffix}"

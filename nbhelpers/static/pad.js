@@ -24,6 +24,8 @@ const HOW_TO =
  *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
  *     A picture is then read when "Check" is pressed, not after every stroke.
  *   onPicture(blob, {number, source}): read the picture; answer by `show`.
+ *   onDrawing(canvas, {number, source}): the same for a page that reads by itself; it comes in
+ *     place of `onPicture` and at once, while the PNG of a blob takes some milliseconds.
  *   onKeep(blob, {number, source, label}): keep the picture; answer by `kept`. Without it there
  *     is no such row.
  *   onNext(): the next task, please; answer by `setTask`.
@@ -35,7 +37,7 @@ const HOW_TO =
  *   kept({text} or {error}): what became of "Keep". giveUp(): there will be no answer.
  */
 export function createPad(root, options) {
-  const { sources, onPicture, onKeep, onNext } = options;
+  const { sources, onPicture, onDrawing, onKeep, onNext } = options;
   const patience = options.patience ?? 3000;
   const silence = options.silence ?? "No answer yet.";
   const aborter = new AbortController();
@@ -163,11 +165,16 @@ export function createPad(root, options) {
     mark.classList.toggle("nbh-down", Boolean(open) && pointer === null);
   }
 
-  function picture() {
+  function drawing() {
     const target = document.createElement("canvas");
     target.width = target.height = PICTURE;
+    target.getContext("2d", { willReadFrequently: true }); // it is made to be read
     paint(target, PICTURE / SIDE);
-    return new Promise((resolve) => target.toBlob(resolve, "image/png"));
+    return target;
+  }
+
+  function picture() {
+    return new Promise((resolve) => drawing().toBlob(resolve, "image/png"));
   }
 
   function place(event) {
@@ -301,10 +308,11 @@ export function createPad(root, options) {
 
   async function read() {
     const mine = ++number;
-    const blob = await picture();
+    const blob = onDrawing ? null : await picture();
     if (mine !== number) return; // a stroke came meanwhile
     expect(() => blank("No answer")); // the one to an earlier drawing would mislead
-    onPicture(blob, { number: mine, source });
+    if (onDrawing) onDrawing(drawing(), { number: mine, source });
+    else onPicture(blob, { number: mine, source });
   }
 
   /** Show a sentence where nothing else was to be said. */

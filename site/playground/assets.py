@@ -1,0 +1,75 @@
+"""What the playground page needs beside it: its scripts, the models with their cards, ONNX Runtime.
+
+`copy` is called by the site's build. The page runs the models in the browser, without a server.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from nbhelpers import letters, models, sources, tamil
+
+STATIC = Path(__file__).with_name("static")
+PAD = sources.project_folder() / "nbhelpers" / "static"
+PACKAGES = sources.project_folder() / "site" / "node_modules"
+MODELS = ("lenet", "compact_cnn")
+# The smallest build that runs them: WebAssembly on the CPU, without WebGPU and WebNN.
+RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+
+
+def copy(out: Path, artifacts: Path | None = None, packages: Path | None = None) -> str | None:
+    """Put everything that the page loads into `out`.
+
+    Args:
+        out: the folder `playground/` beside the built page; made if need be.
+        artifacts: where the models are, by default this project's `artifacts/`; the best there
+            is, as for `models.reader`.
+        packages: the folder of Node packages, by default `site/node_modules`.
+
+    Returns:
+        None; or what is left out, why, and what to do, for the build to print.
+    """
+    runtime = [(packages or PACKAGES) / "onnxruntime-web" / "dist" / name for name in RUNTIME]
+    if not all(path.is_file() for path in runtime):
+        return (
+            "the playground: its Node packages are not installed. "
+            "Install Node.js, which brings npm, then run `make site` again"
+        )
+    try:
+        # Read by ONNX Runtime first, so that no page is built around a damaged file.
+        cards = {name: models.reader(name, artifacts=artifacts).card for name in MODELS}
+    except sources.Unavailable:
+        return (
+            "the playground: its models have not been trained here. "
+            'Run `make run NOTEBOOKS="05 07"` first'
+        )
+    except models.ModelError as error:
+        return f"the playground: {error}"
+    networks = [models.find(name, "onnx", artifacts=artifacts) for name in MODELS]
+    scripts = [path for folder in (PAD, STATIC) for path in sorted(folder.iterdir())]
+    for path in (*scripts, *runtime, *networks):
+        with sources.written(out / path.name) as unfinished:
+            shutil.copyfile(path, unfinished)
+    for name, card in cards.items():
+        with sources.written(out / f"{name}.json") as unfinished:
+            unfinished.write_text(json.dumps(_beside(card), ensure_ascii=False), encoding="utf-8")
+    return None
+
+
+def _beside(card: models.Card) -> dict[str, object]:
+    """Return the card, and what the page writes and draws the classes with."""
+    if card.form != "tamil":
+        return {"card": asdict(card), "transliterations": [], "strokes": []}
+    table = dict(tamil.class_table())
+    strokes = dict(zip(table, letters.pen_strokes(), strict=True))
+    return {
+        "card": asdict(card),
+        "transliterations": [table.get(text, "") for text in card.classes],
+        "strokes": [
+            [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes.get(text, ())]
+            for text in card.classes
+        ],
+    }

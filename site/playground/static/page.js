@@ -1,0 +1,107 @@
+// The playground page: the drawing pad, and the models that read it.
+
+import { InkError } from "./ink.js";
+import { createPad } from "./pad.js";
+import { reader } from "./reader.js";
+
+const MODELS = [
+  { name: "lenet", shown: "Digits", noun: "digit", one: "a digit", chapter: 5 },
+  { name: "compact_cnn", shown: "Tamil letters", noun: "letter", one: "a letter", chapter: 7 },
+];
+
+/** Build the page in `root`; what the models are is told in `about`, a list. */
+export async function build(root, about) {
+  const readers = await Promise.all(MODELS.map(({ name }) => reader(name)));
+  follow(root);
+  root.replaceChildren();
+  const pad = createPad(root, {
+    sources: MODELS.map(({ shown, noun }, i) => ({
+      name: shown,
+      noun,
+      labels: readers[i].card.classes.map((text) => [text, ""]), // of Keep, which is not here
+    })),
+    silence: "The model is still on its way.",
+    onDrawing: async (canvas, { number, source }) => {
+      try {
+        const { sure, choices, steps } = await readers[source].read(pixels(canvas));
+        const { normalised } = steps;
+        pad.show({ number, sure, choices, seen: seen(normalised), side: normalised.width });
+      } catch (error) {
+        const known = error instanceof InkError;
+        pad.show({ number, error: known ? error.message : `That went wrong: ${error.message}` });
+      }
+    },
+  });
+  about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i].card))));
+  await Promise.all(readers.map(({ ready }) => ready));
+  await practise(readers);
+}
+
+/** Read a drawing a few times: browsers make code fast that has run, before someone waits. */
+async function practise(readers) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 560;
+  const pencil = canvas.getContext("2d", { willReadFrequently: true });
+  pencil.fillStyle = "#fff";
+  pencil.fillRect(0, 0, 560, 560);
+  pencil.lineWidth = 32;
+  pencil.strokeRect(200, 150, 160, 260);
+  for (let times = 0; times < 6; times++) {
+    for (const reader of readers) {
+      await reader.read(pixels(canvas));
+      await new Promise((resolve) => setTimeout(resolve, 50)); // drawing goes first
+    }
+  }
+}
+
+/** Return a sentence: what the model is, and how often it was right. */
+function described({ shown, one, chapter }, { title, classes, data, results }) {
+  const percent = (share) => `${(100 * share).toFixed(2)}\u00a0%`;
+  const [low, high] = results.test_ci95.map(percent);
+  const sample = data.source === "sample" ? ", a small stand-in for the real data" : "";
+  return [
+    `${shown}: `,
+    `the model is “${title}” of chapter ${chapter} and knows ${classes.length} characters. ` +
+      `It read ${percent(results.test_accuracy)} of ` +
+      `${results.test_images.toLocaleString("en")} test images of ${data.name} rightly ` +
+      `(95\u00a0% interval: ${low} to ${high})${sample}. ` +
+      `Whatever you draw, it takes for ${one} that it knows.`,
+  ];
+}
+
+function item([name, text]) {
+  const element = document.createElement("li");
+  const strong = document.createElement("strong");
+  strong.textContent = name;
+  element.append(strong, text);
+  return element;
+}
+
+function pixels(canvas) {
+  return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+}
+
+/** Return an image as the URL of a picture, dark on white. */
+function seen({ width, height, data }) {
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const picture = context.createImageData(width, height);
+  data.forEach((ink, i) => picture.data.set([255 - ink, 255 - ink, 255 - ink, 255], 4 * i));
+  context.putImageData(picture, 0, 0);
+  return canvas.toDataURL();
+}
+
+/** Let the pad be light or dark as the page is, which its reader can switch. */
+function follow(root) {
+  const page = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => {
+    const chosen = page.dataset.theme;
+    const dark = chosen === "light" || chosen === "dark" ? chosen === "dark" : system.matches;
+    root.setAttribute("data-jp-theme-light", String(!dark));
+  };
+  new MutationObserver(apply).observe(page, { attributeFilter: ["data-theme"] });
+  system.addEventListener("change", apply);
+  apply();
+}

@@ -1,0 +1,506 @@
+"""The playground as a visitor has it: a file server, a browser, and no Python behind it."""
+
+import base64
+import functools
+import http.server
+import io
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+import clean_pictures
+import numpy as np
+import pytest
+import small_lenet
+from drawing import PICTURES, SIDE, headline, placed, strokes_of, write
+from PIL import Image
+from test_playground import SITE, load_assets
+
+from nbhelpers import data, ink, letters, models, profile, sources, tamil
+
+IMAGES = 500  # of each data set
+AGREEMENT = 0.995
+FIRST_SECONDS, LATER_SECONDS = 3, 0.05  # wanted
+SLOW = 4  # times, for a busy machine
+ENVIRONMENT = dict(os.environ)  # before tests/conftest.py moves the data folder
+NAMES = {"digits": "lenet", "tamil": "compact_cnn"}
+LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
+PAGE = """<!DOCTYPE html>
+<html lang="en"{theme}>
+<head>
+<meta charset="utf-8"><title>Playground</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+  :root {{ color-scheme: light dark; }}
+  [data-theme="light"] {{ color-scheme: light; }}
+  [data-theme="dark"] {{ color-scheme: dark; }}
+  body {{ max-width: 760px; margin: 1rem auto; padding: 0 1rem; font-family: system-ui; }}
+</style>
+</head>
+<body><main><section id="playground"><h1>Playground</h1>{body}</section></main></body>
+</html>
+"""
+
+
+# ------------------------------------------------------------------------------------ what there is
+
+
+@pytest.fixture(scope="session")
+def data_sets(tmp_path_factory):
+    """MNIST and HPL Tamil, or what stands in where they are not here: nothing is fetched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NBHELPERS_DATA", raising=False)
+        for name in ("NBHELPERS_DATA", "NBHELPERS_MIRROR"):
+            if name in ENVIRONMENT:
+                patch.setenv(name, ENVIRONMENT[name])
+        patch.setenv("NB_PROFILE", "full")
+        patch.setenv("NB_DEVICE", "cpu")
+        run = profile.current()
+        mirror = Path(ENVIRONMENT.get("NBHELPERS_MIRROR", "no mirror"))
+
+        def here(archives):
+            return any(
+                sources.cached_path(one).exists() or (mirror / one.path).exists()
+                for one in archives
+            )
+
+        real = all(here([archive]) for archive in data.mnist_archives())
+        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
+        digits = data.mnist(run)
+        real = here(tamil.TRAIN) and here(tamil.TEST)
+        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
+        if not real:
+            patch.setenv("NBHELPERS_DATA", str(tmp_path_factory.mktemp("data")))
+        return {"digits": digits, "tamil": tamil.tamil(run, proportions="adapted")}
+
+
+@pytest.fixture(scope="session")
+def artifacts(data_sets, tmp_path_factory):
+    """The trained models of this project, else small ones that are trained here."""
+    try:
+        for name in NAMES.values():
+            models.reader(name)
+    except (sources.Unavailable, models.ModelError):
+        folder = tmp_path_factory.mktemp("artifacts")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NB_PROFILE", "full")
+            patch.setenv("NB_DEVICE", "cpu")
+            patch.setattr(data, "mnist", lambda run: data_sets["digits"])
+            run = profile.current()
+            small_lenet.save(run, folder / "full-cpu")
+            small_tamil(run, folder / "full-cpu", data_sets["tamil"])
+        return folder
+    return None
+
+
+def small_tamil(run, folder, dataset):
+    """Train the compact CNN on a part of the letters, for as long as one waits for a test."""
+    import torch
+
+    from nbhelpers import networks, reporting, training
+
+    model = networks.compact_cnn()
+    batches = data.Batches(dataset.train[:4_000], 64, shuffle=True, seed=0, mean=0.1, std=0.3)
+    held = data.Batches(dataset.validation[:500], 500, mean=0.1, std=0.3)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    history = training.fit(
+        model, batches, held, optimizer=optimizer, epochs=3, name="small compact CNN"
+    )
+    probabilities, _ = training.predict(model, held)
+    result = reporting.test_result(
+        model, history, dataset.validation[:500], probabilities, recipe="", band=(0.0, 1.0)
+    )
+    models.save(
+        model, "compact_cnn", run, dataset, result,
+        form="tamil", architecture="compact_cnn", side=64, mean=0.1, std=0.3, folder=folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def readers(artifacts):
+    return {key: models.reader(name, artifacts=artifacts) for key, name in NAMES.items()}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site(artifacts, tmp_path_factory):
+    """A folder with the page, and the address that serves it."""
+    folder = tmp_path_factory.mktemp("site")
+    if said := load_assets().copy(folder / "playground", artifacts):
+        pytest.skip(said)
+    text = (SITE / "playground.md").read_text(encoding="utf-8")
+    body = "\n".join(re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL))
+    for name, theme in (("playground", ""), ("dark", ' data-theme="dark"')):
+        (folder / f"{name}.html").write_text(PAGE.format(theme=theme, body=body), encoding="utf-8")
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def visit(new_page, site):
+    """A function that opens the page; no error and no request to elsewhere may come of it."""
+    wrong = []
+
+    def opened(name="playground", **options):
+        page = new_page(**options)
+        page.on(
+            "console", lambda said: said.type in ("error", "warning") and wrong.append(said.text)
+        )
+        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((site[1], "data:", "blob:"))
+                or wrong.append(f"external: {request.url}")
+            ),
+        )
+        page.goto(f"{site[1]}/{name}.html", wait_until="commit")
+        page.locator(".nbh-paper").wait_for()
+        return page
+
+    yield opened
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def desk(visit):
+    """A page that several tests draw on, one after the other."""
+    return visit(width=1280)
+
+
+@pytest.fixture
+def page(desk):
+    """The same, with nothing drawn and digits chosen."""
+    desk.locator(".nbh-switch").get_by_text("Digits").click()
+    if desk.get_by_role("button", name="Clear").is_enabled():
+        desk.get_by_role("button", name="Clear").click()
+    return desk
+
+
+@pytest.fixture(scope="module")
+def easy(readers, data_sets):
+    """Held-out images of five digits that the model is sure about, by their text."""
+    chosen = {}
+    held = data_sets["digits"].validation
+    for image, label in zip(held.images, held.labels.tolist(), strict=True):
+        text = held.classes[label]
+        if text in "23567" and text not in chosen:
+            answer = readers["digits"].read(255 - image.numpy())
+            if answer.sure and answer.choices[0].text == text:
+                chosen[text] = image
+        if len(chosen) == 5:
+            break
+    return chosen
+
+
+def tamil_strokes(number):
+    """Return how a pen writes a class, in units of the paper."""
+    strokes = letters.pen_strokes()[number]
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    scale = 200 / (high - low).max()
+    room = (SIDE - scale * (high - low)) / 2
+    return [
+        [(room[0] + scale * (x - low[0]), room[1] + scale * (high[1] - y)) for x, y in stroke]
+        for stroke in strokes
+    ]
+
+
+def shot(page, name):
+    page.wait_for_timeout(400)  # bars move
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+# --------------------------------------------------------------------------------- the same answers
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_answers_are_those_of_python(key, page, site, readers, data_sets):
+    """500 test images, as the pad would export them."""
+    reader, test = readers[key], data_sets[key].test
+    card = reader.card
+    random = np.random.default_rng(0)
+    rows = random.choice(len(test), min(IMAGES, len(test)), replace=False)
+    folder = site[0] / "pictures" / key
+    folder.mkdir(parents=True)
+    expected = []
+    for number, row in enumerate(rows):
+        picture = clean_pictures.picture(test.images[row], random, card.proportions)
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG", compress_level=1)
+        (folder / f"{number}.png").write_bytes(content.getvalue())
+        try:
+            expected.append(ink.to_form(picture, card.form, card.side, card.proportions).normalised)
+        except ink.InkError:
+            expected.append(None)
+    found = page.evaluate(
+        """async ([name, folder, count]) => {
+          const { reader } = await import("/playground/reader.js");
+          const { card, probabilities } = await reader(name);
+          const { toForm, InkError } = await import("/playground/ink.js");
+          const canvas = document.createElement("canvas");
+          const pencil = canvas.getContext("2d", { willReadFrequently: true });
+          const answers = [];
+          let milliseconds = 0;
+          for (let i = 0; i < count; i++) {
+            const blob = await (await fetch(`${folder}/${i}.png`)).blob();
+            const bitmap = await createImageBitmap(blob);
+            [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+            pencil.drawImage(bitmap, 0, 0);
+            const picture = pencil.getImageData(0, 0, canvas.width, canvas.height);
+            const start = performance.now();
+            try {
+              const { normalised } = toForm(picture, card);
+              const answer = await probabilities(normalised);
+              milliseconds += performance.now() - start;
+              answers.push([
+                btoa(String.fromCharCode(...normalised.data)), Array.from(answer),
+              ]);
+            } catch (error) {
+              if (!(error instanceof InkError)) throw error;
+              answers.push(null);
+            }
+          }
+          return [answers, milliseconds / count];
+        }""",
+        [card.name, f"/pictures/{key}", len(rows)],
+    )
+    answers, milliseconds = found
+    same, equal, right, differences, probability = 0, 0, 0, [], []
+    for row, steps, answer in zip(rows, expected, answers, strict=True):
+        if steps is None or answer is None:
+            same += steps is None and answer is None
+            continue
+        own = reader.probabilities(steps[None].numpy())[0]
+        image = np.frombuffer(base64.b64decode(answer[0]), np.uint8).reshape(steps.shape)
+        difference = np.abs(image.astype(int) - steps.numpy())
+        differences.append(difference)
+        equal += not difference.any()
+        probability.append(np.abs(own - answer[1]).max())
+        same += int(own.argmax()) == int(np.argmax(answer[1]))
+        right += int(np.argmax(answer[1])) == int(test.labels[row])
+    differences = np.stack(differences)
+    print(
+        f"\n{key}: {same} of {len(rows)} answers are Python's; {equal} images are identical, "
+        f"{(differences == 0).mean():.4%} of pixels; mean difference {differences.mean():.4f}, "
+        f"largest {differences.max()} of 255; of probabilities at most {max(probability):.2g}; "
+        f"{right} answers are right; {milliseconds:.0f} ms each",
+        file=sys.stderr,
+    )
+    assert same >= AGREEMENT * len(rows)
+    assert differences.mean() < 0.5
+
+
+# ----------------------------------------------------------------------------------------- drawing
+
+
+def test_digits_are_read_as_the_mouse_writes_them(page, easy):
+    shot(page, "playground_empty")
+    for text, image in easy.items():
+        write(page, strokes_of(image))
+        said = headline(page)
+        assert re.search(rf"(Read as|Not sure between)\s+{text}\s", said), said
+        rows = page.locator(".nbh-choices li")
+        assert rows.count() == 5 and rows.first.inner_text().startswith(text)
+        seen = page.get_by_alt_text("What the model sees: your digit at 28 by 28 pixels")
+        assert seen.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [28, 28]
+        shot(page, f"playground_digit_{text}")
+        page.get_by_role("button", name="Clear").click()
+
+
+def test_tamil_letters_are_read_and_drawn_without_a_font(page, readers):
+    page.locator(".nbh-switch").get_by_text("Tamil letters").click()
+    reader = readers["tamil"]
+    names = dict(tamil.class_table())
+    read = []
+    chosen = range(0, 156, 13)
+    for number in chosen:
+        write(page, tamil_strokes(number))
+        headline(page)
+        glyphs = page.locator(".nbh-choices svg")
+        assert glyphs.count() == 5
+        first = glyphs.first.get_attribute("aria-label").split(", ")[0]
+        read.append(first == reader.card.classes[number])
+        assert first in names
+        if number == 0:
+            shot(page, "playground_tamil")
+        page.get_by_role("button", name="Clear").click()
+    print(f"\n{sum(read)} of {len(read)} Tamil letters were read rightly", file=sys.stderr)
+    if reader.card.data["source"] == "full":
+        assert sum(read) >= 0.6 * len(read)
+
+
+def test_shows_what_the_python_reader_answers(visit, readers, easy):
+    """Also how sure it is, of drawings that are no digit and no letter."""
+    page = visit(width=1280, device_scale_factor=2)  # the paper then has the picture's pixels
+    zigzag = [(60 + 20 * (i % 9), 60 + 160 * (i % 2)) for i in range(9)]
+    spiral = [(140 + 5 * i * np.cos(i / 2), 140 + 5 * i * np.sin(i / 2)) for i in range(20)]
+    drawings = [[zigzag], [zigzag, LINES[0]], [spiral], LINES, strokes_of(easy["5"])]
+    captions = []
+    for name, reader in zip(("Digits", "Tamil letters"), readers.values(), strict=True):
+        page.locator(".nbh-switch").get_by_text(name).click()
+        for number, strokes in enumerate(drawings):
+            write(page, strokes)
+            captions.append(headline(page).splitlines()[0])
+            shot(page, f"playground_{reader.card.name}_{number}")
+            url = page.locator(".nbh-paper").evaluate("(paper) => paper.toDataURL()")
+            answer = reader.read(base64.b64decode(url.partition(",")[2]))
+            assert captions[-1] == ("Read as" if answer.sure else "Not sure between")
+            widths = page.locator(".nbh-bar > span").evaluate_all(
+                "(bars) => bars.map((bar) => parseFloat(bar.style.width))"
+            )
+            expected = [100 * choice.probability for choice in answer.choices]
+            assert widths == pytest.approx(expected, abs=0.01)
+            page.get_by_role("button", name="Clear").click()
+    assert len(set(captions)) == 2  # of both kinds
+
+
+def test_nothing_to_read(page):
+    write(page, [[(140, 140), (140.5, 140.5)]])
+    page.locator(".nbh-message", has_text="Expected one character").wait_for()
+    assert page.locator(".nbh-caption").inner_text() == "Nothing could be read"
+
+
+def test_the_other_model_reads_the_same_drawing(page, readers):
+    write(page, LINES)
+    headline(page)
+    page.locator(".nbh-switch").get_by_text("Tamil letters").click()
+    side = readers["tamil"].card.side
+    page.get_by_alt_text(f"What the model sees: your letter at {side} by {side} pixels").wait_for()
+    assert page.locator(".nbh-choices svg").count() == 5
+
+
+def test_keyboard_alone(page):
+    page.get_by_label("Pen width").focus()
+    page.keyboard.press("Shift+Tab")  # past the buttons, which are disabled
+    assert page.evaluate("document.activeElement.className") == "nbh-paper"
+    for key, times in (("ArrowUp", 10), (" ", 1), ("ArrowDown", 20), (" ", 1)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    assert "1" in headline(page)
+    shot(page, "playground_keyboard")
+
+
+def test_a_finger_draws_on_a_phone(visit, easy):
+    page = visit("dark", width=375, height=812, has_touch=True)
+    touch = page.context.new_cdp_session(page)
+    text, image = next(iter(easy.items()))
+    for stroke in placed(page, strokes_of(image)):
+        for i, (x, y) in enumerate(stroke):
+            kind = "touchMove" if i else "touchStart"
+            touch.send(
+                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+            )
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert text in headline(page)
+    shot(page, "playground_phone_dark")
+    wide, room = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= room
+
+
+def test_light_and_dark_follow_the_page(visit, easy):
+    page = visit(width=1280, color_scheme="dark")
+    write(page, strokes_of(easy["3"]))
+    headline(page)
+    back = "getComputedStyle(document.querySelector('.nbh-inner')).backgroundColor"
+    assert page.evaluate(back) == "rgb(25, 28, 33)"
+    shot(page, "playground_dark")
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_function(f"{back} === 'rgb(255, 255, 255)'")
+    shot(page, "playground_light_in_dark")
+
+
+def test_says_what_the_models_are(page, readers):
+    said = page.locator("#drawing-models li").all_inner_texts()
+    for text, reader in zip(said, readers.values(), strict=True):
+        assert f"{100 * reader.card.results['test_accuracy']:.2f}\u00a0%" in text
+        assert reader.card.title in text and f"{reader.card.results['test_images']:,}" in text
+
+
+# ------------------------------------------------------------------------------ speed and the rest
+
+
+def test_answers_come_at_once(visit, easy):
+    page = visit(width=1280)
+    page.evaluate(
+        """() => {
+          window.times = [];
+          let lifted;
+          addEventListener("pointerup", () => { lifted = performance.now(); }, true);
+          new MutationObserver(() => {
+            if (!document.querySelector(".nbh-big")) return;
+            const answered = performance.now();
+            requestAnimationFrame(() => setTimeout(() => {
+              times.push({ opened: performance.now(), pure: answered - lifted,
+                           shown: performance.now() - lifted });
+            }));
+          }).observe(document.querySelector(".nbh-headline"), { childList: true });
+        }"""
+    )
+    write(page, LINES[:1])
+    headline(page)
+    first = page.evaluate("times[0].opened") / 1000
+    page.get_by_role("button", name="Clear").click()
+    measured = {}
+    for name in ("Digits", "Tamil letters"):
+        page.locator(".nbh-switch").get_by_text(name).click()
+        page.evaluate("times.length = 0")
+        for image in easy.values():
+            write(page, strokes_of(image)[:1])
+            headline(page)
+            page.get_by_role("button", name="Clear").click()
+        times = page.evaluate("times")
+        measured[name] = [np.median([one[kind] for one in times]) for kind in ("pure", "shown")]
+        worst = max(one["shown"] for one in times)
+        print(
+            f"\n{name}: {measured[name][0]:.0f} ms until the answer is there, "
+            f"{measured[name][1]:.0f} ms until it is painted (median), at most {worst:.0f} ms",
+            file=sys.stderr,
+        )
+    print(f"first answer {first:.2f} s after opening", file=sys.stderr)
+    assert first < SLOW * FIRST_SECONDS
+    assert all(shown < SLOW * 1000 * LATER_SECONDS for _, shown in measured.values())
+
+
+def test_a_page_opened_as_a_file_says_how_to_open_it(site, new_page):
+    page = new_page()
+    page.goto((site[0] / "playground.html").as_uri())
+    note = page.locator(".playground-note")
+    page.get_by_text("python -m http.server -d build/site").wait_for()
+    assert "http://localhost:8000/playground.html" in note.inner_text()
+    shot(page, "playground_file")
+
+
+def test_a_missing_model_is_told(site, new_page):
+    page = new_page()
+    page.route("**/lenet.onnx", lambda route: route.fulfill(status=404))
+    page.goto(f"{site[1]}/playground.html")
+    page.get_by_text("lenet.onnx: HTTP status 404").wait_for()
+
+
+def test_axe_finds_no_fault(visit, easy):
+    axe = SITE / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.skip("axe-core is not installed: `make site` with Node.js")
+    for name in ("playground", "dark"):
+        page = visit(name, width=1280)
+        for image in (None, easy["3"]):
+            if image is not None:
+                write(page, strokes_of(image))
+                headline(page)
+            page.add_script_tag(path=axe)
+            faults = page.evaluate("axe.run().then((found) => found.violations)")
+            assert not faults, [(f["id"], [n["html"] for n in f["nodes"]]) for f in faults]

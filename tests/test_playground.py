@@ -1,0 +1,215 @@
+"""The playground: its JavaScript against the Python it repeats, in Node, and its files.
+
+`tests/browser` tries the page itself, with ONNX Runtime and 500 test images of each data set.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+
+import clean_pictures
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from nbhelpers import data, ink, letters, pad, profile, sources, tamil
+
+SITE = sources.project_folder() / "site"
+FORMS = {
+    "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
+    "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
+}
+IN_NODE = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { InkError, toForm } from "./ink.js";
+
+const { cards, side } = JSON.parse(readFileSync("tasks.json"));
+const pixels = readFileSync("pictures.bin");
+const answers = cards.map((card, i) => {
+  const data = pixels.subarray(4 * side * side * i, 4 * side * side * (i + 1));
+  try {
+    const { normalised, pen } = toForm({ width: side, height: side, data }, card);
+    return { normalised: Array.from(normalised.data), pen };
+  } catch (error) {
+    if (!(error instanceof InkError)) throw error;
+    return { error: error.message };
+  }
+});
+writeFileSync("answers.json", JSON.stringify(answers));
+"""
+
+
+def load_assets():
+    """Return site/playground/assets.py; `site` itself is a module of Python's."""
+    path = SITE / "playground" / "assets.py"
+    spec = importlib.util.spec_from_file_location("playground_assets", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_in_node(pictures, cards, folder):
+    """Return what ink.js makes of pictures uint8 `[560, 560, 3]`."""
+    if not shutil.which("node"):
+        pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
+    shutil.copytree(SITE / "playground" / "static", folder, dirs_exist_ok=True)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "try.js").write_text(IN_NODE)
+    side = clean_pictures.SIDE
+    (folder / "tasks.json").write_text(json.dumps({"cards": cards, "side": side}))
+    with (folder / "pictures.bin").open("wb") as file:
+        for picture in pictures:
+            file.write(np.dstack([picture, np.full((side, side), 255, np.uint8)]).tobytes())
+    done = subprocess.run(
+        ["node", "try.js"], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "answers.json").read_text())
+
+
+def digit_pictures():
+    """Return 20 digits of the embedded sample, and one written with each of four pens."""
+    random = np.random.default_rng(0)
+    digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0)).validation
+    pictures = [clean_pictures.picture(image, random) for image in digits.images[:20]]
+    return pictures + [drawn([pad._three()], pen) for pen in (12, 24, 40, 60)]
+
+
+def letter_pictures():
+    """Return 20 Tamil letters written with three pens."""
+    all_strokes = letters.pen_strokes()[::8]
+    return [
+        drawn([(s * (1, -1)).tolist() for s in strokes], 12 + 24 * (i % 3))
+        for i, strokes in enumerate(all_strokes)
+    ]
+
+
+def drawn(strokes, pen):
+    grey = np.asarray(pad._written(strokes, clean_pictures.SIDE, pen))
+    return np.dstack([grey] * 3)
+
+
+@pytest.mark.parametrize(("form", "make"), [("mnist", digit_pictures), ("tamil", letter_pictures)])
+def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
+    pictures, card = make(), FORMS[form]
+    found = read_in_node(pictures, [card] * len(pictures), tmp_path)
+    same = 0
+    for picture, answer in zip(pictures, found, strict=True):
+        steps = ink.to_form(picture, **card)
+        expected = steps.normalised.numpy().ravel().astype(int)
+        difference = np.abs(np.array(answer["normalised"]) - expected)
+        assert answer["pen"] == pytest.approx(steps.pen, abs=0.004)
+        assert difference.mean() < 1, difference.reshape(card["side"], -1)
+        same += difference.max() <= 2
+    assert same >= 0.95 * len(pictures)
+
+
+def test_refuses_in_the_same_words(tmp_path):
+    side = clean_pictures.SIDE
+    empty = np.full((side, side, 3), 255, np.uint8)
+    speck, marks, filled, clipped = (empty.copy() for _ in range(4))
+    speck[300:302, 200:202] = 240
+    for row in range(4):
+        for column in range(5):
+            marks[60 + 120 * row :, 60 + 100 * column :][:20, :20] = 20
+    filled[100:400, 150:450] = 20
+    clipped[:200, 240:320] = 20
+    pictures = [empty, speck, marks, filled, clipped]
+    found = read_in_node(pictures, [FORMS["mnist"]] * len(pictures), tmp_path)
+    for picture, answer in zip(pictures[:4], found, strict=False):
+        with pytest.raises(ink.InkError) as refused:
+            ink.to_mnist(picture)
+        assert answer == {"error": str(refused.value)}
+    assert "normalised" in found[4] and ink.to_mnist(clipped)
+
+
+# ---------------------------------------------------------------------------------- the files
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """Node packages as far as the playground needs them."""
+    runtime = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
+    runtime.mkdir(parents=True)
+    for name in load_assets().RUNTIME:
+        (runtime / name).write_text(name)
+    return tmp_path / "node_modules"
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    """Both models, of one layer each, as `models.save` would have written them."""
+    place = tmp_path / "artifacts" / "quick-cpu"
+    place.mkdir(parents=True)
+    save(place, "lenet", FORMS["mnist"], "0123456789")
+    save(place, "compact_cnn", FORMS["tamil"], [text for text, _ in tamil.class_table()])
+    return tmp_path / "artifacts"
+
+
+def save(place, name, form, classes):
+    side, count = form["side"], len(classes)
+    weights = numpy_helper.from_array(np.zeros((side * side, count), np.float32), "weights")
+    images, answer = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", *shape])
+        for name, shape in (("images", (1, side, side)), ("probabilities", (count,)))
+    )
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, name, [images], [answer], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    card = {
+        "name": name, "title": name, "architecture": name, "classes": tuple(classes), **form,
+        "mean": 0.5, "std": 0.5, "temperature": 1.0, "threshold": 0.9,
+        "results": {"test_accuracy": 0.1, "test_ci95": [0, 1], "test_images": 9},
+        "data": {"name": "none", "source": "sample"}, "made_with": {}, "onnx_difference": 0.0,
+    }  # fmt: skip
+    model.metadata_props.add(key="card", value=json.dumps(card))
+    onnx.save(model, place / f"{name}.onnx")
+    (place / f"{name}.safetensors").touch()
+
+
+def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, artifacts):
+    out = tmp_path / "playground"
+    assert load_assets().copy(out, artifacts, packages) is None
+    here = {path.name for path in out.iterdir()}
+    assert here >= {"pad.js", "pad.css", "start.js", "lenet.onnx", "compact_cnn.onnx"}
+    assert not [name for name in here if name.endswith(".part")]
+    for script in out.glob("*.js"):
+        imported = re.findall(r'from "\./([^"]+)"', script.read_text(encoding="utf-8"))
+        assert set(imported) <= here, script
+    digits, tamil_ = (
+        json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("lenet", "compact_cnn")
+    )
+    assert digits["card"]["classes"] == list("0123456789") and not digits["strokes"]
+    assert tamil_["card"]["threshold"] == 0.9
+    assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 156
+    assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)
+
+
+def test_the_page_names_what_is_put_beside_it():
+    page = (SITE / "playground.md").read_text(encoding="utf-8")
+    for name in ("pad.css", "playground.css", "start.js"):
+        assert f'"playground/{name}"' in page
+
+
+@pytest.mark.parametrize(("missing", "what"), [("packages", "make site"), ("models", "make run")])
+def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
+    shutil.rmtree(packages if missing == "packages" else artifacts)
+    out = tmp_path / "playground"
+    said = load_assets().copy(out, artifacts, packages)
+    assert what in said and said.startswith("the playground:")
+    assert not out.exists()
+
+
+def test_a_damaged_model_is_named(tmp_path, packages, artifacts):
+    (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
+    said = load_assets().copy(tmp_path / "playground", artifacts, packages)
+    assert "lenet.onnx" in said and "Delete it" in said
