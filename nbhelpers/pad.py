@@ -319,7 +319,7 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"figure.constrained_layout.use": True}):
-        if reader.card.form == "tamil":
+        if not all(text.isascii() for text in reader.card.classes):
             from nbhelpers import letters
 
             letters.use_in_plots()

@@ -13,6 +13,7 @@ import math
 import re
 import shutil
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -439,10 +440,13 @@ def _square(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the image as uint8 `[side, side]`, ink on paper, and its original (height, width)."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise DataError(f"{where}: {picture.width} × {picture.height} pixels; not read.")
-            grey = ImageChops.invert(picture.convert("L"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on details: what matters raises an error
+            with Image.open(io.BytesIO(content)) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    size = f"{picture.width} × {picture.height} pixels"
+                    raise DataError(f"{where}: {size}; not read.")
+                grey = ImageChops.invert(picture.convert("L"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{where}: an unreadable image ({error}).") from None
     return placed(grey, side, proportions), (grey.height, grey.width)
