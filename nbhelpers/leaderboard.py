@@ -2,7 +2,7 @@
 
 Notebooks 1 to 5 and 7 choose these settings, on validation images, and explain them. Here they
 stand once more, so that the same models can be trained with other seeds and with fewer labels. A
-training with the seed of the notebooks gives the notebooks' models.
+recipe trained with the seed of the notebooks gives the notebooks' model.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Recipe:
         band: the entry of the profile with the band of its test accuracy.
         decay: the weight decay.
         augment: how training images are changed, if at all.
-        centre: subtracted from pixels in 0 to 1 before they are divided by `spread`.
-        spread: see `centre`.
+        centre: subtracted from pixels in 0 to 1.
+        spread: what pixels are divided by after that.
         fast: whether it trains in the profile's fastest number format, in channels-last layout.
         early_top: where in the schedule the rate is highest, as a share of the steps.
         fused: whether the optimizer updates all weights in one go; its last digits differ.
@@ -99,7 +99,12 @@ TAMIL = (
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, run: Profile, seed: int, name: str = "", epochs: int = 0
+    recipe: Recipe,
+    dataset: Dataset,
+    run: Profile,
+    seed: int,
+    name: str = "",
+    epochs: int | None = None,
 ) -> tuple[nn.Module, History]:
     """Train the model of `recipe` from `seed`.
 
@@ -109,7 +114,13 @@ def train(
         run: says where, and for how many epochs.
         seed: of the initial weights, the order of the images and their changes.
         name: what figures and tables call the model; the recipe's if empty.
-        epochs: how many instead of the profile's, if not 0.
+        epochs: how many, instead of the profile's.
+
+    Returns:
+        the trained model, on the run's device, and what was measured.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
     """
     torch.manual_seed(seed)
     layout = torch.channels_last if recipe.fast else torch.contiguous_format
@@ -159,7 +170,10 @@ test.__test__ = False  # pytest: a name, not a test
 
 
 def resnet18(dataset: Dataset, run: Profile, seed: int) -> reporting.Result:
-    """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it."""
+    """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it.
+
+    The order of the images follows `seed`, too; notebook 6 itself leaves that at 0.
+    """
     from nbhelpers import vision  # fastai takes some seconds to import
 
     weights = vision.scratch(dataset.train)

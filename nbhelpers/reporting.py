@@ -376,7 +376,13 @@ def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
 
 
 def results_in(path: Path) -> list[Result]:
-    """Return the results of a record that `record` wrote, with the answers that lie beside it."""
+    """Return the results of a record that `record` wrote, with the answers that lie beside it.
+
+    `answers` is None for a record of before answers were kept.
+
+    Raises:
+        FileNotFoundError: there is no record at `path`.
+    """
     models = json.loads(path.read_text(encoding="utf-8"))["models"]
     beside = path.with_suffix(".npz")
     arrays = dict(np.load(beside, allow_pickle=False)) if beside.exists() else {}

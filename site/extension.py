@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 CHAPTERS = "notebooks/"
+UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
 
 # Terms that occur in other forms than with an s, as regular expressions.
 FORMS = {
@@ -104,7 +105,7 @@ def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None
     by_digest = {hashlib.sha256(picture).hexdigest(): alt for picture, alt in texts.items()}
     for image in document.findall(nodes.image):
         alt = by_digest.get(Path(image["uri"]).stem)
-        image["alt"] = alt or image.get("alt") or "A figure that the notebook does not describe."
+        image["alt"] = alt or image.get("alt") or UNDESCRIBED
 
 
 # ---------------------------------------------------------------------------------------- glossary

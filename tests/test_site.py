@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "site"
 sys.path.append(str(SITE))
 import course  # noqa: E402
+import extension  # noqa: E402
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MEGABYTES_A_CHAPTER, MEGABYTES, SECONDS = 3, 40, 180
@@ -126,6 +127,7 @@ def test_every_picture_says_what_it_shows(pages):
     for name, page in pages.items():
         for image in page.find_all("img"):
             assert len(image.get("alt", "").strip()) > 20, f"{name}: {image.get('src')}"
+            assert image["alt"] != extension.UNDESCRIBED, f"{name}: {image.get('src')}"
             seen += 1
     assert seen > 80
 
@@ -365,7 +367,6 @@ def test_npm_packages_name_no_server_of_ours():
 
 
 def test_formulas_need_no_script():
-    import extension
 
     written = []
 

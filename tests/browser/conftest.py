@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import small_lenet
+import small_models
 from drawing import PICTURES, SECONDS, run_cell
 
 from nbhelpers import data, profile, sources
@@ -49,7 +49,7 @@ def lenet(tmp_path_factory):
             for archive in data.mnist_archives()
         )
         patch.setenv("NBHELPERS_SAMPLE", "auto" if here else "always")
-        dataset = small_lenet.save(profile.current(), folder)
+        dataset = small_models.lenet(profile.current(), folder)
     return folder, dataset.validation
 
 

@@ -90,3 +90,14 @@ def ink(page):
           return dark;
         }"""
     )
+
+
+def one_by_keyboard(page):
+    """Draw a vertical stroke with the keyboard alone; it is read as a 1."""
+    page.get_by_label("Pen width").focus()
+    page.keyboard.press("Shift+Tab")  # past the buttons, which are disabled
+    assert page.evaluate("document.activeElement.className") == "nbh-paper"
+    for key, times in (("ArrowUp", 10), (" ", 1), ("ArrowDown", 20), (" ", 1)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    assert "1" in headline(page)

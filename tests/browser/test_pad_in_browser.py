@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from drawing import headline, ink, picture, placed, run_cell, strokes_of, write
+from drawing import headline, ink, one_by_keyboard, picture, placed, run_cell, strokes_of, write
 from PIL import Image
 
 from nbhelpers import letters, models, sources
@@ -85,13 +85,7 @@ def test_undo_clear_and_pen_width(page):
 
 
 def test_keyboard_alone(page):
-    page.get_by_label("Pen width").focus()
-    page.keyboard.press("Shift+Tab")  # past the buttons, which are disabled
-    assert page.evaluate("document.activeElement.className") == "nbh-paper"
-    for key, times in (("ArrowUp", 10), (" ", 1), ("ArrowDown", 20), (" ", 1)):
-        for _ in range(times):
-            page.keyboard.press(key)
-    assert "1" in headline(page)
+    one_by_keyboard(page)
     picture(page, "keyboard")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")

@@ -13,8 +13,8 @@ from pathlib import Path
 import clean_pictures
 import numpy as np
 import pytest
-import small_lenet
-from drawing import PICTURES, SIDE, headline, placed, strokes_of, write
+import small_models
+from drawing import PICTURES, SIDE, headline, one_by_keyboard, placed, strokes_of, write
 from PIL import Image
 from test_playground import SITE, load_assets
 
@@ -89,33 +89,10 @@ def artifacts(data_sets, tmp_path_factory):
             patch.setenv("NB_DEVICE", "cpu")
             patch.setattr(data, "mnist", lambda run: data_sets["digits"])
             run = profile.current()
-            small_lenet.save(run, folder / "full-cpu")
-            small_tamil(run, folder / "full-cpu", data_sets["tamil"])
+            small_models.lenet(run, folder / "full-cpu")
+            small_models.compact_cnn(run, folder / "full-cpu", data_sets["tamil"])
         return folder
     return None
-
-
-def small_tamil(run, folder, dataset):
-    """Train the compact CNN on a part of the letters, for as long as one waits for a test."""
-    import torch
-
-    from nbhelpers import networks, reporting, training
-
-    model = networks.compact_cnn()
-    batches = data.Batches(dataset.train[:4_000], 64, shuffle=True, seed=0, mean=0.1, std=0.3)
-    held = data.Batches(dataset.validation[:500], 500, mean=0.1, std=0.3)
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-    history = training.fit(
-        model, batches, held, optimizer=optimizer, epochs=3, name="small compact CNN"
-    )
-    probabilities, _ = training.predict(model, held)
-    result = reporting.test_result(
-        model, history, dataset.validation[:500], probabilities, recipe="", band=(0.0, 1.0)
-    )
-    models.save(
-        model, "compact_cnn", run, dataset, result,
-        form="tamil", architecture="compact_cnn", side=64, mean=0.1, std=0.3, folder=folder,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -382,13 +359,7 @@ def test_the_other_model_reads_the_same_drawing(page, readers):
 
 
 def test_keyboard_alone(page):
-    page.get_by_label("Pen width").focus()
-    page.keyboard.press("Shift+Tab")  # past the buttons, which are disabled
-    assert page.evaluate("document.activeElement.className") == "nbh-paper"
-    for key, times in (("ArrowUp", 10), (" ", 1), ("ArrowDown", 20), (" ", 1)):
-        for _ in range(times):
-            page.keyboard.press(key)
-    assert "1" in headline(page)
+    one_by_keyboard(page)
     shot(page, "playground_keyboard")
 
 
