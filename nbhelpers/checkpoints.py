@@ -1,15 +1,20 @@
 """Keep the state of a training run in one file, and take it up again.
 
 The file is a `safetensors` file: the tensors, and in its header, as JSON, everything else. Neither
-can hold a program, so a checkpoint from anywhere is safe to open.
+can hold a program, so a checkpoint from anywhere is safe to open. Its name ends with a digest of
+how the training began: a training with other settings, weights or images has another file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,7 +25,29 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is damaged, or it belongs to another training."""
+    """A checkpoint is damaged."""
+
+
+def path(folder: Path | str, name: str, beginning: dict[str, Any]) -> Path:
+    """Return where the checkpoint of a training lies, whether it exists or not.
+
+    Args:
+        folder: of the checkpoints.
+        name: of the model; the file's name begins with it.
+        beginning: all that decides how the training goes: what `save` takes. Two trainings that
+            begin alike have the same file.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    digest = hashlib.sha256(json.dumps(_taken_apart(beginning, tensors)).encode())
+    for tensor in tensors.values():
+        digest.update(_bytes(tensor))
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Path(folder) / f"{readable}-{digest.hexdigest()[:12]}.safetensors"
+
+
+def settings(*parts: object) -> list[str]:
+    """Return what functions and objects say of themselves, without their places in memory."""
+    return [re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part)) for part in parts]
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -36,8 +63,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     form = json.dumps(_taken_apart(state, tensors))
+    facts = {"state": form, "crc32": _checksum(form, tensors)}
     with written(path) as unfinished:
-        save_file(tensors, unfinished, metadata={"state": form})
+        save_file(tensors, unfinished, metadata=facts)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -48,13 +76,29 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            form = json.loads((file.metadata() or {})["state"])
+            facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _put_together(form, tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if _checksum(facts["state"], tensors) != facts["crc32"]:
+            raise ValueError("its bytes have changed")
+        return _put_together(json.loads(facts["state"]), tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: damaged, or no checkpoint ({error}). Delete it to train from the beginning."
         ) from None
+
+
+def _checksum(form: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Return a checksum of all that a checkpoint holds: `safetensors` has none of its own."""
+    crc = zlib.crc32(form.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {[*tensor.shape]}".encode(), crc)
+        crc = zlib.crc32(_bytes(tensor), crc)
+    return f"{crc:08x}"
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    """Return the bytes of a tensor whose rows lie one after the other."""
+    return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
 def _taken_apart(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -68,7 +112,8 @@ def _taken_apart(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         items = [[_key(key), _taken_apart(inner, tensors)] for key, inner in value.items()]
         return {"dict": items}
     if isinstance(value, list | tuple):
-        return {type(value).__name__: [_taken_apart(inner, tensors) for inner in value]}
+        kind = "list" if isinstance(value, list) else "tuple"  # a torch.Size is one, too
+        return {kind: [_taken_apart(inner, tensors) for inner in value]}
     if isinstance(value, PLAIN):
         return value
     raise TypeError(f"a checkpoint cannot hold {type(value).__name__}: {value!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,7 +19,6 @@ from nbhelpers import data, networks, reporting, training
 from nbhelpers.augmentation import RandomAffine
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
-from nbhelpers.sources import project_folder
 from nbhelpers.training import History
 
 
@@ -105,6 +105,7 @@ def train(
     seed: int,
     name: str = "",
     epochs: int | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
     """Train the model of `recipe` from `seed`.
 
@@ -115,6 +116,7 @@ def train(
         seed: of the initial weights, the order of the images and their changes.
         name: what figures and tables call the model; the recipe's if empty.
         epochs: how many, instead of the profile's.
+        checkpoint: the folder of checkpoints, as in `training.fit`.
 
     Returns:
         the trained model, on the run's device, and what was measured.
@@ -142,6 +144,7 @@ def train(
         augment=recipe.augment,
         precision=_precision(recipe, run),
         name=name or recipe.name,
+        checkpoint=checkpoint,
     )
     return model, history
 
@@ -169,7 +172,9 @@ def test(
 test.__test__ = False  # pytest: a name, not a test
 
 
-def resnet18(dataset: Dataset, run: Profile, seed: int) -> reporting.Result:
+def resnet18(
+    dataset: Dataset, run: Profile, seed: int, checkpoint: Path | None = None
+) -> reporting.Result:
     """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it.
 
     The order of the images follows `seed`, too; notebook 6 itself leaves that at 0.
@@ -183,10 +188,10 @@ def resnet18(dataset: Dataset, run: Profile, seed: int) -> reporting.Result:
     )  # fmt: skip
     folder = reporting.artifacts_folder(run, dataset) / "10"
     torch.manual_seed(seed)
-    learn = vision.learner(dls, "resnet18", weights, folder, run.precision, ps=0.1)
-    learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
+    learn = vision.learner(dls, "resnet18", weights, folder, run.precision, checkpoint, ps=0.1)
     history = vision.history(learn)
     history.name = f"ResNet-18, one epoch, seed {seed}"
+    learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
     probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
     band = run.band("resnet18", dataset.source)
     return reporting.test_result(
@@ -206,8 +211,8 @@ def _precision(recipe: Recipe, run: Profile) -> torch.dtype:
 def recorded(run: Profile, dataset: Dataset) -> list[reporting.Result]:
     """Return all models that notebooks have recorded under this profile and on this data.
 
-    They come in the order of the notebooks. The list is empty where none has been run.
+    They come in the order of the notebooks. The list is empty where none has been run. Notebook 11,
+    which comes after the leaderboard, is left out, so that it changes nothing when run again.
     """
-    place = reporting.artifacts_folder(run, dataset).name
-    records = sorted((project_folder() / "results" / place).glob("[0-9][0-9]_*.json"))
+    records = sorted(reporting.records_folder(run, dataset).glob("0[0-9]_*.json"))
     return [r for path in records for r in reporting.recorded(run, dataset, path.stem)]

@@ -108,24 +108,29 @@ def fit(
         augment: changes a batch of inputs at random before the model sees it.
         precision: float32, or bfloat16 for automatic mixed precision.
         name: what figures and tables call the model.
-        checkpoint: a file that keeps the state after each epoch. If it exists, training goes on
-            from there, and ends as if it had never been interrupted; it is deleted when training
-            is complete.
+        checkpoint: a folder for a file that keeps the state after each epoch. Where a training
+            that began in the same way left its file, this one goes on from there, or is already
+            complete, and ends as if it had never been interrupted.
 
     Returns:
         One entry an epoch; accuracies and losses are over images, not means of batch means.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
-        checkpoints.CheckpointError: the checkpoint is damaged or is of another training.
+        checkpoints.CheckpointError: the checkpoint is damaged.
     """
     device = next(model.parameters()).device
     history = History(name)
     parts = {"model": model, "optimizer": optimizer} | ({"schedule": schedule} if schedule else {})
-    state = (parts, getattr(train, "generator", None), history, epochs)
-    checkpoint = Path(checkpoint) if checkpoint else None
-    if checkpoint and checkpoint.exists():
-        _restore(checkpoint, *state)
+    order = getattr(train, "generator", None)  # of the batches
+    if checkpoint:
+        how = [epochs, *checkpoints.settings(loss_function, augment, precision)]
+        attributes, kinds = getattr(train, "__dict__", {}), torch.Tensor | int | float
+        images = {name: part for name, part in attributes.items() if isinstance(part, kinds)}
+        beginning = _state(parts, order, history) | {"images": images, "how": how}
+        checkpoint = checkpoints.path(checkpoint, name, beginning)
+        if checkpoint.exists():
+            _restore(checkpoint, parts, order, history)
     with Progress(history, epochs, len(train)) as progress:
         for epoch in range(history.epochs, epochs):
             started = time.perf_counter()
@@ -162,9 +167,7 @@ def fit(
             history.validation_accuracy.append(score.accuracy)
             progress.epoch_done()
             if checkpoint:
-                _save(checkpoint, *state)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
+                checkpoints.save(checkpoint, _state(parts, order, history))
     return history
 
 
@@ -221,38 +224,39 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _save(
-    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History, epochs: int
-) -> None:
-    state = {
-        "epochs": epochs,
+def _state(
+    parts: dict[str, Any], order: torch.Generator | None, history: History
+) -> dict[str, Any]:
+    return {
         "parts": {name: part.state_dict() for name, part in parts.items()},
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random": random_state(),
         "order": order.get_state() if order else None,
-        "history": asdict(run),
+        "history": asdict(history),
     }
-    checkpoints.save(path, state)
 
 
 def _restore(
-    path: Path, parts: dict[str, Any], order: torch.Generator | None, run: History, epochs: int
+    path: Path, parts: dict[str, Any], order: torch.Generator | None, history: History
 ) -> None:
     state = checkpoints.load(path)
-    try:
-        if (state["history"]["name"], state["epochs"]) != (run.name, epochs):
-            raise ValueError(f"{state['history']['name']}, {state['epochs']} epochs")
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        if order:
-            order.set_state(state["order"])
-        for name, values in state["history"].items():
-            setattr(run, name, values)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise checkpoints.CheckpointError(
-            f"{path}: the checkpoint of another training ({error}). Expected that of {run.name}, "
-            f"{epochs} epochs. Delete it to train from the beginning."
-        ) from error
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
+    set_random_state(state["random"])
+    if order:
+        order.set_state(state["order"])
+    for name, values in state["history"].items():
+        setattr(history, name, values)
+    print(f"{history.name}: goes on after epoch {history.epochs}, from {path.name}")
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of PyTorch's random numbers, on the CPU and on every GPU."""
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "gpus": on_gpus}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go back to what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if state["gpus"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["gpus"])

@@ -48,6 +48,9 @@ def test_what_json_cannot_hold_is_refused_and_leaves_the_old_file(tmp_path):
     assert checkpoints.load(tmp_path / "state") == {"a": 1}
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
+)
 @pytest.mark.parametrize("damage", ["cut", "empty", "no state", "wrong state"])
 def test_damage_is_named(tmp_path, damage):
     path = tmp_path / "state"
@@ -59,6 +62,42 @@ def test_damage_is_named(tmp_path, damage):
         save_file({}, path, metadata={"other": ""} if damage == "no state" else {"state": form})
     with pytest.raises(checkpoints.CheckpointError, match=r"state: damaged.*Delete it"):
         checkpoints.load(path)
+
+
+def fit(folder, epochs=2, rate=0.01, images=40, name="model", augment=None):
+    """Train a tiny network; return what `fit` printed about checkpoints, by the weights it got."""
+    split = data.Split(torch.arange(images * 16, dtype=torch.uint8).view(images, 4, 4),
+                       torch.arange(images) % 4, tuple("abcd"))  # fmt: skip
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    batches = data.Batches(split, 8, shuffle=True, seed=3)
+    history = training.fit(
+        model, batches, batches, optimizer=optimizer, epochs=epochs, name=name, augment=augment,
+        checkpoint=folder,
+    )  # fmt: skip
+    return model[1].weight.detach(), history
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, capsys):
+    weights, history = fit(tmp_path)
+    assert capsys.readouterr().out == ""
+    again, same_history = fit(tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert capsys.readouterr().out == f"model: goes on after epoch 2, from {file.name}\n"
+    assert torch.equal(again, weights)
+    assert same_history == history, "seconds too are those of the training"
+
+
+@pytest.mark.parametrize(
+    "other", [{"epochs": 3}, {"rate": 0.02}, {"images": 48}, {"name": "other"},
+              {"augment": RandomAffine(degrees=5)}], ids=lambda other: next(iter(other)),
+)  # fmt: skip
+def test_a_training_that_begins_otherwise_begins_anew(tmp_path, capsys, other):
+    fit(tmp_path)
+    fit(tmp_path, **other)
+    assert capsys.readouterr().out == ""
+    assert len(list(tmp_path.iterdir())) == 2, "and the first can still be taken up again"
 
 
 # ------------------------------------------------------------------------------------ kill -9
@@ -81,13 +120,16 @@ def train(folder, started=None):
         model, batches, data.Batches(split, 96), optimizer=optimizer, epochs=EPOCHS,
         schedule=training.one_cycle(optimizer, 0.01, len(batches), EPOCHS),
         augment=RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.05),
-        checkpoint=folder / "checkpoint",
+        checkpoint=folder / "checkpoints",
     )  # fmt: skip
     save_file(model.state_dict(), folder / "weights.part")
     (folder / "curve").write_text(json.dumps([history.train_loss, history.validation_accuracy]))
     (folder / "weights.part").replace(folder / "weights")
 
 
+@pytest.mark.promise(
+    "Training", "A training killed ten times by kill -9 ends with the same weights, bit for bit"
+)
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a word of Unix")
 def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     start = multiprocessing.get_context("forkserver")  # imports PyTorch once for all of them
@@ -116,4 +158,5 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     ours, theirs = load_file(killed / "weights"), load_file(alone / "weights")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert (killed / "curve").read_text() == (alone / "curve").read_text()
-    assert sorted(path.name for path in killed.iterdir()) == ["curve", "weights"]
+    left = [path.name for path in (killed / "checkpoints").iterdir()]
+    assert left == [path.name for path in (alone / "checkpoints").iterdir()], "one file, no parts"

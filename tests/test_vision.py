@@ -438,6 +438,7 @@ def test_imagenet_weights_from_the_internet(published, checkpoint, server, monke
     assert len(server.seen) == 1
 
 
+@pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
 def test_wrong_weights_are_refused_and_leave_nothing(published, checkpoint, server, tmp_path):
     """From the server, and a damaged file in torch hub's cache, which is not ours to delete."""
     archive = published(f"{server.url}/good")  # serves something else
@@ -545,6 +546,9 @@ def maker(dataset, folder, most, error):
     return make, made
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
+)
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30])
 def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, tables, error):
     make, made = maker(dataset, tmp_path, 20, error)
@@ -561,6 +565,9 @@ def test_largest_batch_size_is_kept_if_it_fits(dataset, tmp_path, capfd):
     assert capfd.readouterr().out == "Batch size 64: fits in memory.\n"
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
+)
 def test_no_batch_size_fits(dataset, tmp_path):
     make, _ = maker(dataset, tmp_path, 0, torch.OutOfMemoryError("out of memory"))
     with pytest.raises(MemoryError, match="smaller side"):
@@ -577,3 +584,47 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(dataset, tmp_path):
 def test_real_step_fits(dataset, tmp_path, capfd):
     assert vision.batch_size_that_fits(lambda size: new_learner(dataset, tmp_path), 32) == 32
     assert capfd.readouterr() == ("Batch size 32: fits in memory.\n", "")
+
+
+# ---------------------------------------------------------------------------------- checkpoints
+
+
+class PulledOut(Exception):
+    """What happens to a kernel that is restarted."""
+
+
+class PullOut(vision.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+
+    def after_batch(self):
+        if self.training and self.epoch == self.at:
+            raise PulledOut("in mid-epoch")
+
+
+def two_stages(dataset, folder, checkpoint, stage=None, epoch=None):
+    """Train frozen, then all layers, interrupted in one epoch; return the weights and history."""
+    learn = new_learner(dataset, folder, checkpoint=checkpoint)
+    learn.freeze()
+    learn.fit_one_cycle(2, 0.01, cbs=PullOut(epoch) if stage == 1 else None)
+    learn.unfreeze()
+    learn.lr_find(num_it=20, show_plot=False)
+    learn.fit_one_cycle(2, slice(0.001, 0.01), cbs=PullOut(epoch) if stage == 2 else None)
+    return learn.model.state_dict(), vision.history(learn)
+
+
+def test_an_interrupted_learner_ends_with_the_same_weights(dataset, tmp_path, tables, capsys):
+    weights, history = two_stages(dataset, tmp_path, None)
+    kept = tmp_path / "checkpoints"
+    for stage, epoch in ((1, 0), (1, 1), (2, 1)):
+        with pytest.raises(PulledOut):
+            two_stages(dataset, tmp_path, kept, stage, epoch)
+    capsys.readouterr()
+    again, history_again = two_stages(dataset, tmp_path, kept)
+    assert capsys.readouterr().out.count("goes on after epoch") == 2, "in each of the two stages"
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    assert history_again.train_loss == history.train_loss
+    assert history_again.validation_loss == history.validation_loss
+    assert tables[-1].index.tolist() == tables[1].index.tolist() == [3, 4]
+    assert len(list(kept.iterdir())) == 2
