@@ -6,9 +6,12 @@ for it), `letters` (showing Tamil on any machine), `augmentation` (random change
 images), `training` (the loop), `vision` (the bridge to fastai), `progress` (the live display),
 `reporting` (figures, numbers, the results record), `ink` (a picture of one character to what a
 model was trained on), `wild` (pictures as people bring them), `models` (saved models that travel),
-`networks` (their architectures), `pad` (drawing in a notebook), `mine` (drawings that are kept).
+`networks` (their architectures), `pad` (drawing in a notebook), `mine` (drawings that are kept),
+`parallel` (one training by several processes), `sweep` (a search for settings by several workers).
 
-For the command line: `execute` (running notebooks), `readme` (results in the README), `doctor`.
+For the command line: `execute` (running notebooks), `compare` (their results beside the committed
+ones), `verify` (the same again?), `readme` (results in the README), `promises` (and what tests
+prove), `doctor`.
 """
 
 __version__ = "0.1.0"

@@ -35,6 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     run.add_argument("--force", action="store_true", help="those too that have not changed")
     run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
+    compare = commands.add_parser("compare", help="this machine's results beside the reference")
+    compare.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
+    verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
+    verify.add_argument("notebooks", nargs="*", help="at the smoke profile; all of them by default")
+    verify.add_argument(
+        "--full", nargs="*", default=["02"], metavar="NOTEBOOK", help="at the full profile; 02"
+    )
     classify = commands.add_parser(
         "classify",
         help="say which character is on a picture",
@@ -54,13 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
     classify.add_argument(
         "--json", action="store_true", help="print a list with the five likeliest of each picture"
     )
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
+            stream.reconfigure(errors="backslashreplace")
     chosen = parser.parse_args(arguments)
     try:
         return _do(chosen)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (RuntimeError, ValueError, FileNotFoundError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -86,6 +96,14 @@ def _do(chosen: argparse.Namespace) -> int:
             return readme.write()
         case "classify":
             return _classify(chosen.pictures, chosen.model, chosen.models, chosen.json)
+        case "compare":
+            from nbhelpers import compare
+
+            return compare.run(chosen.notebooks, os.environ.get("NB_PROFILE"))
+        case "verify":
+            from nbhelpers import verify
+
+            return verify.run(chosen.notebooks, chosen.full)
         case _:
             from nbhelpers import execute
 
@@ -96,8 +114,6 @@ def _classify(pictures: list[str], model: str, folder: Path | None, as_json: boo
     from nbhelpers import ink, models
 
     reader = models.reader(model, folder)
-    if hasattr(sys.stdout, "reconfigure"):  # not every terminal or file can hold Tamil letters
-        sys.stdout.reconfigure(errors="backslashreplace")
     failed = unsure = False
     entries = []
     for picture in pictures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from torch.nn import functional
 
 from nbhelpers import sources
 from nbhelpers.profile import Profile
+
+MOST_NAMED = 10  # damaged images that an error names; it counts the others
 
 
 class DataError(RuntimeError):
@@ -160,8 +163,11 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         DataError: it is truncated, no IDX file of bytes, or of another shape.
     """
     advice = "Delete it and fetch it again."
+    header = struct.pack(f">{len(shape)}I", *shape)
+    expected = math.prod(shape)
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(4 + len(header) + expected + 1)  # one too many would show
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip archive ({error}). {advice}") from None
     magic = struct.pack(">BBBB", 0, 0, 8, len(shape))
@@ -170,15 +176,15 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             f"{path}: wrong magic number {content[:4].hex()}, expected {magic.hex()} "
             f"(bytes along {len(shape)} axes). {advice}"
         )
-    header = struct.pack(f">{len(shape)}I", *shape)
     if content[4 : 4 + len(header)] != header:
         usable = content[4 : 4 + len(header)].ljust(len(header), b"\0")
         found = struct.unpack(f">{len(shape)}I", usable)
         raise DataError(f"{path}: announces shape {found}, expected {shape}. {advice}")
-    values = np.frombuffer(content, np.uint8, offset=4 + len(header))
-    if values.size != np.prod(shape):
-        raise DataError(f"{path}: {values.size:,} values, expected {np.prod(shape):,}. {advice}")
-    return values.reshape(shape).copy()
+    found = len(content) - 4 - len(header)
+    if found != expected:
+        count = f"{found:,}" if found < expected else f"more than {expected:,}"
+        raise DataError(f"{path}: {count} values, expected {expected:,}. {advice}")
+    return np.frombuffer(content[4 + len(header) :], np.uint8).reshape(shape).copy()
 
 
 def _checked_labels(labels: np.ndarray, classes: int, path: Path) -> np.ndarray:
@@ -245,6 +251,41 @@ def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
     for target, image, y, x in zip(placed, images, top.tolist(), left.tolist(), strict=True):
         target[y : y + height, x : x + width] = image
     return placed
+
+
+def leave_out(
+    source: Path, damaged: Sequence[str], others: int, advice: str = "Replace them"
+) -> None:
+    """Go on without damaged images if NBHELPERS_DAMAGED is `skip`: say so, and keep their names.
+
+    Args:
+        source: the archive or folder that holds them.
+        damaged: of each, where it lies and what is wrong with it.
+        others: how many images are not damaged.
+        advice: what else to do about them.
+
+    Raises:
+        DataError: there are any, and NBHELPERS_DAMAGED is not `skip`; counts them and names some.
+    """
+    skip = sources.damaged_mode() == "skip"
+    if not len(damaged):
+        return
+    count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source}"
+    if not skip:
+        named = "".join(f"\n  {one}" for one in damaged[:MOST_NAMED])
+        more = f"\n  and {len(damaged) - MOST_NAMED:,} more" * (len(damaged) > MOST_NAMED)
+        raise DataError(
+            f"{count} cannot be used:{named}{more}\n"
+            f"{advice}, or set NBHELPERS_DAMAGED=skip to go on without them."
+        )
+    names = sources.data_folder() / "downloads" / "damaged" / f"{source.name}.txt"
+    try:
+        with sources.written(names) as unfinished:
+            unfinished.write_text("".join(f"{one}\n" for one in damaged), encoding="utf-8")
+        said = f"their names are in {names}"
+    except sources.WriteError as error:  # no reason not to go on
+        said = f"the first is {damaged[0]}. Names are not kept: {error}"
+    print(f"{count} cannot be used and are left out; {said}")
 
 
 def banner(reason: str) -> None:

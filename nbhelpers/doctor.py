@@ -56,7 +56,8 @@ def _report_profile() -> None:
 def _report_data() -> None:
     from nbhelpers import data, sources, tamil
 
-    print(f"data               {sources.data_folder()}")
+    print(f"data               {_place(sources.data_folder(), 'NBHELPERS_DATA')}")
+    print(f"artifacts          {_place(sources.artifacts_root(), 'NBHELPERS_ARTIFACTS')}")
     print(
         f"mirror             {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}"
     )
@@ -65,6 +66,14 @@ def _report_data() -> None:
     _report_archives("MNIST", here, "the embedded sample")
     here = [tamil.cached(part) is not None for part in (tamil.TRAIN, tamil.TEST)]
     _report_archives("HPL Tamil", here, "synthetic writers")
+
+
+def _place(folder: Path, setting: str) -> str:
+    """Return the folder, and what to do if it can neither be written to nor made."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if os.access(nearest, os.W_OK):
+        return str(folder)
+    return f"{folder} (cannot be written to: set {setting} to a folder that can be)"
 
 
 def _report_archives(name: str, here: list[bool], stand_in: str) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from nbhelpers import profile
-from nbhelpers.sources import project_folder
+from nbhelpers import profile, promises
+from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
+
+
+class RunError(RuntimeError):
+    """Notebooks cannot be executed now."""
 
 
 def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int:
@@ -25,44 +34,83 @@ def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
         force: execute those too that have not changed since they were last executed.
-        publish: also write the executed notebooks over the committed ones.
+        publish: also write the executed notebooks over the committed ones, and their records to
+            `results/`.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
+        RunError: another run under this profile is going on.
+        WriteError: the disk is full, or the project's folder cannot be written to.
     """
     root = project_folder()
     here = profile.current()
     build = root / "build" / here.place
-    build.mkdir(parents=True, exist_ok=True)
+    paths = find(root / "notebooks", wanted)
     os.environ["NB_HEADLESS"] = "1"
     os.environ["NB_PROFILE"] = here.name
     print(f"profile {here.name} on {here.device}; copies go to {build}")
-    rows = []
-    for path in find(root / "notebooks", wanted):
-        print(f"{path.stem} …", end=" ", flush=True)
-        executed, stamp = build / path.name, _stamp(path, here)
-        state_file = executed.with_suffix(".json")
-        state = json.loads(state_file.read_text()) if state_file.exists() else {}
-        if force or state.get("stamp") != stamp or not executed.exists():
-            state_file.unlink(missing_ok=True)
-            started = time.perf_counter()
-            error = _execute(path, executed)
-            state = {"stamp": stamp, "seconds": time.perf_counter() - started}
-            if not error:
-                state_file.write_text(json.dumps(state))
-            print(f"{state['seconds']:.0f} s")
-            if error:
-                print(error)
-        else:
-            error = None
-            print("unchanged, not executed again (make run FORCE=1 does)")
-        if publish and not error:
-            path.write_bytes(executed.read_bytes())
-        rows.append((path.stem, state["seconds"], error))
-    _print_summary(rows, root, here.place)
-    print(flush=True)
-    failed = build_site(root, build)
+    with alone(build):
+        rows = [_row(path, build, here, force=force, publish=publish) for path in paths]
+        _print_summary(rows, here.place)
+        print(flush=True)
+        with FileLock(root / "build" / "site.lock"):  # runs under other profiles build it, too
+            failed = build_site(root, build)
     return int(failed or any(error for _, _, error in rows))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make `folder`, and keep other runs out of it until the block ends.
+
+    Raises:
+        RunError: another run writes there.
+        WriteError: it cannot be made or written to.
+    """
+    lock = FileLock(folder / "run.lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"{folder}: another run is going on, which writes there. Wait for its end, or stop it."
+        ) from None
+    except OSError as error:
+        raise WriteError(cannot_write(folder, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _row(
+    path: Path, build: Path, here: profile.Profile, *, force: bool, publish: bool
+) -> tuple[str, float, str | None]:
+    """Execute a notebook if need be; return its name, how long it took and what went wrong."""
+    print(f"{path.stem} …", end=" ", flush=True)
+    executed, stamp = build / path.name, _stamp(path, here)
+    state_file = executed.with_suffix(".json")
+    state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
+    if force or state.get("stamp") != stamp or not executed.exists():
+        state_file.unlink(missing_ok=True)
+        if force:  # from the very beginning: no training goes on from a checkpoint
+            for kept in artifacts_root().glob(f"{here.place}*/checkpoints/{path.stem}"):
+                shutil.rmtree(kept)
+        started = time.perf_counter()
+        error = notebook(path, executed)
+        state = {"stamp": stamp, "seconds": time.perf_counter() - started}
+        if not error:
+            with written(state_file) as unfinished:
+                unfinished.write_text(json.dumps(state), encoding="utf-8")
+        print(f"{state['seconds']:.0f} s")
+        if error:
+            print(error)
+    else:
+        error = None
+        print("unchanged, not executed again (make run FORCE=1 does)")
+    if publish and not error:
+        _publish(path, executed, here.place)
+        promises.keep_durations(here.place, {path.stem: state["seconds"]}, project_folder())
+    return path.stem, state["seconds"], error
 
 
 def build_site(root: Path, executed: Path) -> bool:
@@ -84,11 +132,20 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
     return [path for path in every if not wanted or path.name.startswith(tuple(wanted))]
 
 
-def _execute(path: Path, executed: Path) -> str | None:
-    """Execute `path` into `executed`; return what went wrong, or None."""
-    notebook = nbformat.read(path, as_version=4)
+def notebook(path: Path, executed: Path, **settings: str) -> str | None:
+    """Execute `path` into `executed`; return what went wrong, or None.
+
+    Args:
+        path: the notebook; it is executed in its folder, and left as it is.
+        executed: where the executed copy is written.
+        settings: environment variables for its kernel alone.
+    """
+    content = nbformat.read(path, as_version=4)
+    for cell in content.cells:  # where execution ends early, nothing old is left behind it
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
-        notebook,
+        content,
         timeout=None,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
@@ -98,22 +155,63 @@ def _execute(path: Path, executed: Path) -> str | None:
         extra_arguments=["--IPKernelApp.log_level=40"],
     )
     try:
-        client.execute()
+        with _home():
+            client.execute(env=os.environ | settings)
         error = None
-    except (CellExecutionError, DeadKernelError) as problem:
+    except CellExecutionError as problem:
         error = str(problem)
-    notebook.metadata = {
+    except DeadKernelError:
+        error = (
+            f"{path.name}: its kernel was killed, perhaps for lack of memory. Close other programs "
+            "or choose a smaller PROFILE, then run it again: training goes on where it was."
+        )
+    content.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python", "file_extension": ".py"},
     }
-    nbformat.write(notebook, executed)
+    with written(executed) as unfinished:
+        nbformat.write(content, unfinished)
     return error
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[None]:
+    """Give Jupyter a home folder for a while, where there is none that it may write to."""
+    try:
+        usable = os.access(Path.home(), os.W_OK)
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        usable = False
+    if usable:
+        yield
+        return
+    before = os.environ.get("HOME")
+    with tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder:
+        os.environ["HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+            if before is not None:
+                os.environ["HOME"] = before
+
+
+def _publish(path: Path, executed: Path, place: str) -> None:
+    """Write an executed notebook over the committed one, and its records over the reference.
+
+    Records on the embedded sample are no reference, and stay where they are.
+    """
+    with written(path) as unfinished:
+        shutil.copyfile(executed, unfinished)
+    for record in (artifacts_root() / place / "records").glob(f"{path.stem}[.-]*"):
+        with written(project_folder() / "results" / place / record.name) as unfinished:
+            shutil.copyfile(record, unfinished)
 
 
 def _stamp(path: Path, here: profile.Profile) -> str:
     """Return a digest of all that decides what executing `path` gives."""
     cells = nbformat.read(path, as_version=4).cells
-    parts = [here.place, *(os.environ.get(f"NBHELPERS_{x}", "") for x in ("SAMPLE", "MIRROR"))]
+    settings = ("SAMPLE", "MIRROR", "ARTIFACTS", "DAMAGED")
+    parts = [here.place, *(os.environ.get(f"NBHELPERS_{x}", "") for x in settings)]
     parts += [version("torch"), version("fastai"), version("scikit-learn")]
     parts += [cell.source for cell in cells]
     package = project_folder() / "nbhelpers"
@@ -121,19 +219,19 @@ def _stamp(path: Path, here: profile.Profile) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _print_summary(rows: list[tuple[str, float, str | None]], root: Path, place: str) -> None:
+def _print_summary(rows: list[tuple[str, float, str | None]], place: str) -> None:
     print(f"\n{'notebook':<36} {'time':>6}  {'model':<34} {'test':>7}  in its expected band")
     for name, seconds, error in rows:
-        models = [] if error else _models(root / "results", place, name)
+        models = [] if error else _models(place, name)
         first = models[0] if models else ("failed" if error else "no model", "", "")
         print(f"{name:<36} {seconds:>4.0f} s  {first[0]:<34} {first[1]:>7}  {first[2]}")
         for model in models[1:]:
             print(f"{'':<44} {model[0]:<34} {model[1]:>7}  {model[2]}")
 
 
-def _models(results: Path, place: str, name: str) -> list[tuple[str, str, str]]:
+def _models(place: str, name: str) -> list[tuple[str, str, str]]:
     """Return the newest record of a notebook: on the real data or on the sample."""
-    records = [path for path in results.glob(f"{place}*/{name}.json")]
+    records = list(artifacts_root().glob(f"{place}*/records/{name}.json"))
     if not records:
         return []
     record = json.loads(max(records, key=lambda p: p.stat().st_mtime).read_text(encoding="utf-8"))

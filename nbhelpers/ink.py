@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import skeletonize
@@ -472,17 +471,20 @@ def _opened(picture: Picture, name: str) -> Image.Image:
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture, name)
     elif not isinstance(picture, Image.Image):
-        picture = _from_bytes(_read(picture, name), name)
+        picture = from_bytes(_read(picture, name), name)
     _check_size(*picture.size, name)
     try:
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            picture = ImageOps.exif_transpose(picture)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on details of a damaged file
+            if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                picture = ImageOps.exif_transpose(picture)
+            picture.load()
         if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
             picture = _from_array(np.asarray(picture), name)
         return _rgb(picture)
-    except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
-        if isinstance(error, InkError):
-            raise
+    except (InkError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise what they stumble over, of any kind
         raise InkError(f"{name}: a damaged picture ({error}). Save or send it again.") from None
 
 
@@ -512,14 +514,24 @@ def _read(picture: Path | str | bytes, name: str) -> bytes:
     return content
 
 
-def _from_bytes(content: bytes, name: str) -> Image.Image:
+def from_bytes(content: bytes, name: str) -> Image.Image:
+    """Return the picture that a file holds, without decoding it yet.
+
+    Args:
+        content: of the file.
+        name: what errors call it.
+
+    Raises:
+        InkError: it is no picture of one of `FORMATS`, several, or one too large or too small.
+    """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on details of a damaged file
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise InkError(_too_large(name)) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
+    except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
     _check_size(*picture.size, name)
     frames = getattr(picture, "n_frames", 1)

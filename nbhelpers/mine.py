@@ -6,14 +6,13 @@ They lie in `data/mine/<form>/<label>/0001.png`, or below `NBHELPERS_DATA`; git 
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from nbhelpers import sources
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 FORMS = {"mnist": 28, "tamil": 64}  # the side of the images that models of each form get
 
 _PLAIN = re.compile(r"[a-z0-9]{1,20}")  # the same on file systems that ignore case
-_MANY = 5  # broken files that an error names; it counts the others
 
 
 def folder_of(form: str, folder: Path | None = None) -> Path:
@@ -58,25 +56,29 @@ def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
     Raises:
         ValueError: the label is empty, or the form unknown.
         InkError: the bytes are no picture, or nothing is drawn on it.
-        OSError: the folder cannot be written to.
+        WriteError: the folder cannot be written to, or the disk is full.
     """
     from nbhelpers import ink
 
     if not label.strip():
         raise ValueError("The label is empty. Expected the character that is drawn, such as '7'.")
     target_folder = folder_of(form, folder) / _name(label)
-    try:
-        picture = Image.open(io.BytesIO(png))
-        picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ink.InkError("The drawing is not a picture, or a damaged one: not kept.") from None
-    _prepared(picture, form, FORMS[form])  # says so where nothing is drawn
+    picture = ink.from_bytes(png, "The drawing")
+    _prepared(picture, form, FORMS[form])  # says so where it is damaged or nothing is drawn
     text = PngImagePlugin.PngInfo()
     text.add_itxt("Label", label)
     text.add_itxt("Form", form)
-    target_folder.mkdir(parents=True, exist_ok=True)
-    for number in count(_highest(target_folder) + 1):
-        path = target_folder / f"{number:04}.png"
+    try:
+        return _numbered(target_folder, picture, text)
+    except OSError as error:
+        raise sources.WriteError(sources.cannot_write(target_folder, error)) from error
+
+
+def _numbered(folder: Path, picture: Image.Image, text: PngImagePlugin.PngInfo) -> Path:
+    """Write `picture` to the next free number in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count(_highest(folder) + 1):
+        path = folder / f"{number:04}.png"
         unfinished = path.with_name(f"{path.name}.part")
         try:
             file = unfinished.open("xb")  # fails if another program has just taken this number
@@ -110,11 +112,11 @@ def load(
     Raises:
         ValueError: the form is unknown, or `mnist` is asked for with another side than 28.
         DataError: files cannot be read, nothing is drawn on them, or their label is none of
-            `classes`; counts and names them.
+            `classes`, and NBHELPERS_DAMAGED is not `skip`; counts and names them.
     """
     import torch
 
-    from nbhelpers.data import DataError, Split
+    from nbhelpers.data import Split, leave_out
 
     root = folder_of(form, folder)
     side = side or FORMS[form]
@@ -122,8 +124,7 @@ def load(
         raise ValueError(f"side is {side}. Images of the form 'mnist' have {FORMS[form]}.")
     positions = {text: i for i, text in enumerate(classes)}
     images, labels, broken = [], [], []
-    paths = list(_files(root))
-    for path in paths:
+    for path in _files(root):
         label = _label(path.parent.name)
         if label not in positions:
             broken.append(f"{path}: its folder names {label or 'no label'!r}, which is no class.")
@@ -133,13 +134,9 @@ def load(
             labels.append(positions[label])
         except ValueError as error:  # an InkError names the file
             broken.append(str(error))
-    if broken:
-        more = f"\n  and {len(broken) - _MANY} more" * (len(broken) > _MANY)
-        raise DataError(
-            f"{len(broken)} of the {len(paths)} drawings in {root} cannot be used:\n  "
-            + "\n  ".join(broken[:_MANY])
-            + f"{more}\nDelete or replace them, or move them to the folder of their label."
-        )
+    leave_out(
+        root, broken, len(images), "Delete or replace them, move them to the folder of their label"
+    )
     stacked = torch.stack(images) if images else torch.zeros(0, side, side, dtype=torch.uint8)
     return Split(stacked, torch.tensor(labels, dtype=torch.int64), tuple(classes))
 

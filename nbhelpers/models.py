@@ -531,7 +531,7 @@ def find(name: str, suffix: str, folder: Path | None = None, artifacts: Path | N
         if path.is_file():
             return path
         raise sources.Unavailable(f"{path}: no such model. {_advice(name)}")
-    artifacts = artifacts or sources.project_folder() / "artifacts"
+    artifacts = artifacts or sources.artifacts_root()
     for place in _places(artifacts):
         # Both files tell a model of `save` from weights that a notebook has put aside.
         if all((place / f"{name}.{kind}").is_file() for kind in ("onnx", "safetensors")):

@@ -76,10 +76,12 @@ class Pad(anywidget.AnyWidget):
 
     def _received(self, _: Pad, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """Do what the page asks, and answer: an error that is only logged, no one would see."""
-        reply = {key: content.get(key) for key in ("view", "number")}
-        work = {"picture": self._read, "keep": self._keep, "next": self._next}[content["kind"]]
-        reply["kind"] = {"picture": "answer", "keep": "kept"}.get(content["kind"], "done")
+        reply: dict[str, Any] = {"kind": "done"}
         try:
+            reply |= {key: content.get(key) for key in ("view", "number")}
+            works = {"picture": self._read, "keep": self._keep, "next": self._next}
+            work = works[content["kind"]]
+            reply["kind"] = {"picture": "answer", "keep": "kept"}.get(content["kind"], "done")
             png = bytes(buffers[0]) if buffers else b""
             reader = list(self.readers.values())[content.get("source", 0)]
             reply |= work(png, reader, content)

@@ -79,7 +79,7 @@ class Profile:
 
     @property
     def place(self) -> str:
-        """`<profile>-cpu` or `<profile>-gpu`: the name of this run's folder under `results/`."""
+        """`<profile>-cpu` or `<profile>-gpu`: the name of this run's folder under `artifacts/`."""
         return f"{self.name}-{'cpu' if self.device.type == 'cpu' else 'gpu'}"
 
     def _setting(self, group: str, name: str) -> Any:

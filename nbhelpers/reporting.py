@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
-from nbhelpers.sources import project_folder, written
+from nbhelpers.sources import artifacts_root, written
 from nbhelpers.training import History, parameter_count
 
 plt.style.use("tableau-colorblind10")
@@ -308,10 +309,11 @@ def record(
     part: str = "",
     **more: object,
 ) -> Path:
-    """Write what a notebook measured to `results/<profile>-<cpu|gpu>/<notebook>.json`.
+    """Write what a notebook measured to `artifacts/<profile>-<cpu|gpu>/records/<notebook>.json`.
 
     The answers on the test images go to a file beside it that ends in `.npz`; notebook 10 compares
-    the models by them. Results on the embedded sample go to a folder that git ignores.
+    the models by them. Git ignores both: only `make publish` copies them to `results/`, where the
+    committed reference lies. Results on the embedded sample go to a folder of their own.
 
     Args:
         run: the profile it ran under.
@@ -322,7 +324,7 @@ def record(
         more: what else was measured, by name; anything that JSON can hold.
 
     Returns:
-        The path of the record, relative to the project.
+        The path of the record.
     """
     entry = {
         "notebook": notebook,
@@ -340,20 +342,21 @@ def record(
         "seed": run.seed,
     }
     path = _record_path(run, dataset, f"{notebook}-{part}" if part else notebook)
-    with written(project_folder() / path) as unfinished:
-        unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    beside = path.with_suffix(".npz")
     arrays = {
         f"{number}_{part.name}": getattr(result.answers, part.name)
         for number, result in enumerate(results)
         if result.answers
         for part in fields(Answers)
     }
-    if arrays:
-        with (
-            written(project_folder() / path.with_suffix(".npz")) as unfinished,
-            unfinished.open("wb") as file,
-        ):
-            np.savez_compressed(file, **arrays)
+    with written(path) as unfinished:  # both are replaced, or neither
+        unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+        if arrays:
+            with written(beside) as answers, answers.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+        else:
+            beside.unlink(missing_ok=True)  # the answers of an earlier run are not this one's
+    shutil.rmtree(checkpoints_folder(run, dataset, notebook), ignore_errors=True)
     return path
 
 
@@ -366,7 +369,7 @@ def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
 
     The list is empty where that notebook has not been run.
     """
-    path = project_folder() / _record_path(run, dataset, notebook)
+    path = _record_path(run, dataset, notebook)
     if not path.exists():
         return []
     entry = json.loads(path.read_text(encoding="utf-8"))
@@ -402,22 +405,35 @@ def measured(run: Profile, dataset: Dataset, notebook: str, what: str) -> Any | 
 
     None where that notebook has not been run under the same profile and on this data.
     """
-    path = project_folder() / _record_path(run, dataset, notebook)
+    path = _record_path(run, dataset, notebook)
     entry = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     same = entry.get("data", {}).get("fingerprint") == dataset.fingerprint
     return entry.get(what) if same else None
 
 
 def artifacts_folder(run: Profile, dataset: Dataset) -> Path:
-    """Return the folder for what a run keeps for later notebooks, such as weights; git ignores it.
+    """Return the folder for what a run keeps for later notebooks: weights and its records.
 
-    Each profile and device has its own, and so has the embedded sample, as in `results/`.
+    Each profile and device has its own, and so has the embedded sample; git ignores them all.
     """
-    return project_folder() / "artifacts" / _place(run, dataset)
+    return artifacts_root() / _place(run, dataset)
+
+
+def checkpoints_folder(run: Profile, dataset: Dataset, notebook: str) -> Path:
+    """Return the folder for the checkpoints of a notebook, in a run's `artifacts_folder`.
+
+    `record` empties it: a notebook that has recorded its results is done with its trainings.
+    """
+    return artifacts_folder(run, dataset) / "checkpoints" / notebook
+
+
+def records_folder(run: Profile, dataset: Dataset) -> Path:
+    """Return the folder for the records of a run, in its `artifacts_folder`."""
+    return artifacts_folder(run, dataset) / "records"
 
 
 def _record_path(run: Profile, dataset: Dataset, notebook: str) -> Path:
-    return Path("results") / _place(run, dataset) / f"{notebook}.json"
+    return records_folder(run, dataset) / f"{notebook}.json"
 
 
 def _place(run: Profile, dataset: Dataset) -> str:

@@ -4,9 +4,12 @@ Whatever the source, an archive is used only when its bytes have the published c
 
 Environment variables:
     NBHELPERS_DATA: the folder for downloads; default `data/` of this project.
+    NBHELPERS_ARTIFACTS: where runs keep their models and records; `artifacts/` by default.
     NBHELPERS_MIRROR: a folder or URL that holds the same archives (a USB stick, a file server).
     NBHELPERS_SAMPLE: `auto` (the default: real data where it can be had, else the embedded
         sample), `never` (fail rather than use the sample) or `always`.
+    NBHELPERS_DAMAGED: `stop` (the default: damaged images are an error) or `skip` (go on without
+        them).
 """
 
 from __future__ import annotations
@@ -14,24 +17,34 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 CONNECT_SECONDS = 5  # until a server must have answered
 STALL_SECONDS = 10  # without a byte before a download counts as stalled
+SLOWEST = 1_000  # bytes a second, below which it counts as stalled, too
+MOST_BYTES = 1_000_000_000  # ten times the largest archive: a server may go on for ever
 LOCK_SECONDS = 900  # to wait for another process that fetches the same archive
 CHUNK_BYTES = 1 << 14
 
 
 class SourceError(RuntimeError):
     """An archive could not be had from a source, or its bytes are not what they should be."""
+
+
+class WriteError(OSError):
+    """A file could not be written; the message names it and says what helps."""
 
 
 class Unavailable(SourceError):
@@ -60,8 +73,19 @@ def project_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Return the folder that downloads are kept under (see NBHELPERS_DATA)."""
-    return Path(os.environ.get("NBHELPERS_DATA") or project_folder() / "data")
+    """Return the folder that downloads are kept under (see NBHELPERS_DATA).
+
+    A relative path counts from the project, because notebooks run in a folder of their own.
+    """
+    return project_folder() / (os.environ.get("NBHELPERS_DATA") or "data")
+
+
+def artifacts_root() -> Path:
+    """Return the folder for all that runs keep: models and records (see NBHELPERS_ARTIFACTS).
+
+    A relative path counts from the project, as for `data_folder`.
+    """
+    return project_folder() / (os.environ.get("NBHELPERS_ARTIFACTS") or "artifacts")
 
 
 def cached_path(archive: Archive) -> Path:
@@ -81,20 +105,50 @@ def sample_mode() -> str:
     return mode
 
 
+def damaged_mode() -> str:
+    """Return NBHELPERS_DAMAGED, checked.
+
+    Raises:
+        SourceError: it is neither `stop` nor `skip`.
+    """
+    mode = os.environ.get("NBHELPERS_DAMAGED") or "stop"
+    if mode not in ("stop", "skip"):
+        raise SourceError(f"NBHELPERS_DAMAGED is {mode!r}. Expected stop or skip.")
+    return mode
+
+
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Give a path to write to; what stands there takes the place of `path` when the block ends.
 
     Where the block raises, or the process is killed, `path` stays as it was. Missing folders are
     made.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         unfinished.replace(path)
+    except (OSError, SafetensorError) as error:  # the second wraps what the system said
+        raise WriteError(cannot_write(path, error)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def cannot_write(path: Path, error: Exception) -> str:
+    """Return one sentence on why `path` cannot be written to, and one on what helps."""
+    if isinstance(error, WriteError):
+        return str(error)
+    reason = getattr(error, "strerror", None) or error
+    instead = "work in a copy of the course in a folder that can be."
+    for name, folder in (("NBHELPERS_DATA", data_folder), ("NBHELPERS_ARTIFACTS", artifacts_root)):
+        if path.is_relative_to(folder()):
+            instead = f"set {name} to a folder that can be."
+    return f"{path} cannot be written to ({reason}). Free some space, or {instead}"
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
@@ -137,10 +191,7 @@ def fetch(archive: Archive) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):  # give the space back
             _partial(target).unlink()
-        raise SourceError(
-            f"{target}: the data folder cannot be written to ({error.strerror or error}). "
-            "Free some space, or set NBHELPERS_DATA to a folder that can be."
-        ) from error
+        raise SourceError(cannot_write(target, error)) from error
 
 
 def _fetch_into(target: Path, archive: Archive) -> Path:
@@ -179,10 +230,11 @@ def _places(archive: Archive) -> Iterator[str]:
 def _get(place: str, partial: Path, checksum: str) -> None:
     """Copy or download `place` to `partial`, checked; raise SourceError otherwise."""
     if urlsplit(place).scheme not in ("http", "https"):
-        source = Path(place)
-        if not source.is_file():
-            raise SourceError(f"{source}: no such file")
-        shutil.copyfile(source, partial)
+        chunks = _chunks(project_folder() / place)
+        first = next(chunks, b"")  # where there is no such file, an earlier part stays
+        with partial.open("wb") as file:
+            file.write(first)
+            file.writelines(chunks)
     else:
         resumed = _download(place, partial)
         if resumed and not has_checksum(partial, checksum):
@@ -194,7 +246,37 @@ def _get(place: str, partial: Path, checksum: str) -> None:
         raise SourceError(f"{place}: wrong checksum, expected {checksum}")
 
 
+def _chunks(source: Path) -> Iterator[bytes]:
+    """Yield the content of a file; raise SourceError if it cannot be read, at first or later."""
+    try:
+        with source.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise SourceError(f"{source}: {error.strerror or error}") from None
+
+
+_NAMES = "the name server"
 _silent_hosts: set[str] = set()  # those that this process has waited for once already
+
+
+def _knock(url: str) -> None:
+    """Raise TimeoutError or OSError where no server at `url` takes a connection within seconds.
+
+    Neither a name look-up nor a server with many addresses has a time limit for all of it. A name
+    server that is silent is so for every name, and is waited for once.
+    """
+    if requests.utils.get_environ_proxies(url):
+        return  # both are the proxy's business
+    place = urlsplit(url)
+    address = (place.hostname, place.port or {"http": 80, "https": 443}[place.scheme])
+    patience = 0.5 if _NAMES in _silent_hosts else CONNECT_SECONDS
+    try:
+        _within(patience, lambda: socket.getaddrinfo(*address))
+    except TimeoutError:
+        _silent_hosts.add(_NAMES)
+        raise
+    _within(CONNECT_SECONDS, lambda: socket.create_connection(address, CONNECT_SECONDS).close())
 
 
 def _download(url: str, partial: Path) -> bool:
@@ -206,19 +288,21 @@ def _download(url: str, partial: Path) -> bool:
     # `identity`: the bytes as stored, so that their number and checksum mean something
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
+        _knock(url)
         response = _within(
             CONNECT_SECONDS + STALL_SECONDS,
             lambda: requests.get(
                 url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)
             ),
         )
-    except (requests.ConnectionError, requests.Timeout, TimeoutError):
+    except OSError as error:  # what requests raises is one, too
+        silence = (requests.ConnectionError, requests.Timeout)
+        if isinstance(error, requests.RequestException) and not isinstance(error, silence):
+            raise SourceError(f"{url}: {error}") from None
         _silent_hosts.add(host)
         raise SourceError(f"{url}: the server cannot be reached") from None
-    except requests.RequestException as error:
-        raise SourceError(f"{url}: {error}") from None
     with response:
-        if response.status_code == 416:  # the part is longer than the file: start afresh
+        if response.status_code == 416 and start:  # the part is longer than the file: start afresh
             partial.unlink()
             return _download(url, partial)
         if response.status_code not in (200, 206):
@@ -232,8 +316,10 @@ def _download(url: str, partial: Path) -> bool:
 def _receive(response: requests.Response, partial: Path, start: int) -> None:
     from tqdm.auto import tqdm
 
-    length = response.headers.get("Content-Length")
-    expected = start + int(length) if length else None
+    length = response.headers.get("Content-Length", "")
+    expected = start + int(length) if length.isdecimal() else None
+    if expected and expected > MOST_BYTES:
+        raise SourceError(f"{response.url}: {expected:,} bytes, which no archive here has")
     try:
         with (
             partial.open("ab" if start else "wb") as file,
@@ -246,23 +332,31 @@ def _receive(response: requests.Response, partial: Path, start: int) -> None:
                 leave=False,
             ) as bar,
         ):
-            for chunk in response.iter_content(CHUNK_BYTES):
+            began, before = time.monotonic(), start
+            # What has come, however little: `iter_content` would wait for a whole chunk.
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
                 file.write(chunk)
                 bar.update(len(chunk))
-    except requests.RequestException:
+                if file.tell() > MOST_BYTES:
+                    break  # its checksum cannot hold
+                if (seconds := time.monotonic() - began) > STALL_SECONDS:
+                    if file.tell() - before < SLOWEST * seconds:
+                        raise SourceError(f"{response.url}: the download stalled")
+                    began, before = time.monotonic(), file.tell()
+    except urllib3.exceptions.HTTPError:
         raise SourceError(f"{response.url}: the download broke off or stalled") from None
     received = partial.stat().st_size
     if expected is not None and received < expected:
         raise SourceError(f"{response.url}: broke off after {received:,} of {expected:,} bytes")
 
 
-def _within(seconds: float, action: Callable[[], requests.Response]) -> requests.Response:
+def _within(seconds: float, action: Callable[[], Any]) -> Any:
     """Return what `action` returns; raise TimeoutError if it takes longer than `seconds`.
 
     A name look-up knows no time limit of its own, so a machine behind a dead network could
     wait for minutes: the action runs in a thread that is left behind.
     """
-    outcome: list[requests.Response | Exception] = []
+    outcome = []
 
     def work() -> None:
         try:

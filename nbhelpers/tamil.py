@@ -8,6 +8,7 @@ use only; see `data/README.md`.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import re
@@ -16,12 +17,10 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from zlib import error as ZlibError
 
 import numpy as np
 import torch
@@ -83,6 +82,7 @@ class Characters:
         writers: int64 `[n]`; -1 where the names do not tell.
         sizes: int32 `[n, 2]`, height and width of the original pictures in pixels.
         skipped: how many files were no images (`._*`, `.DS_Store`, `Thumbs.db` and other).
+        damaged: str `[k]`, images that are left out: where they lie, and what is wrong with them.
     """
 
     images: np.ndarray
@@ -90,11 +90,12 @@ class Characters:
     writers: np.ndarray
     sizes: np.ndarray
     skipped: int
+    damaged: np.ndarray = field(default_factory=lambda: np.array([], np.str_))
 
     def __getitem__(self, rows: np.ndarray) -> Characters:
         """Return the characters at `rows`."""
         arrays = (self.images, self.labels, self.writers, self.sizes)
-        return Characters(*(array[rows] for array in arrays), self.skipped)
+        return Characters(*(array[rows] for array in arrays), self.skipped, self.damaged)
 
 
 # ---------------------------------------------------------------------------------- the data set
@@ -117,7 +118,7 @@ def tamil(
     its training split is divided so that validation, too, has writers of its own (one in ten).
     `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
     validation; only to compare with numbers published on such a split. Images of the competition's
-    test split have writer -1 there.
+    test split have writer -1 there. NBHELPERS_DAMAGED=skip leaves damaged images out.
 
     Args:
         run: decides how many images are used.
@@ -132,23 +133,43 @@ def tamil(
         raise ValueError(f"split is {split!r}. Expected 'official' or 'random'.")
     *parts, source = characters(side, proportions)
     learn, test = map(_split, parts)
+    # Rows are divided, not images: those are copied once, and only the ones that this run uses.
+    rows = torch.arange(len(learn) + len(test)).split([len(learn), len(test)])
     if split == "official":
-        train, validation = split_by_writer(learn, 0.1, run.seed)
+        test = replace(test, images=rows[1])
+        train, validation = split_by_writer(replace(learn, images=rows[0]), 0.1, run.seed)
     else:
         everything = Split(
-            torch.cat([learn.images, test.images]),
+            torch.cat(rows),
             torch.cat([learn.labels, test.labels]),
             learn.classes,
             torch.cat([_writers(learn), _writers(test)]),
         )
-        learn, test = data.stratified_split(everything, len(everything) // 5, run.seed)
-        train, validation = data.stratified_split(learn, len(learn) // 10, run.seed)
+        rest, test = data.stratified_split(everything, len(everything) // 5, run.seed)
+        train, validation = data.stratified_split(rest, len(rest) // 10, run.seed)
     name = "HPL Tamil" if split == "official" else "HPL Tamil, random split"
-    return data.sized(Dataset(name, source, train, validation, test), run)
+    cut = data.sized(Dataset(name, source, train, validation, test), run)
+    images = [torch.from_numpy(part.images) for part in parts]
+    filled = {
+        part: replace(getattr(cut, part), images=_taken(images, getattr(cut, part).images))
+        for part in ("train", "validation", "test")
+    }
+    return replace(cut, **filled)
 
 
 def _writers(split: Split) -> torch.Tensor:
     return split.writers if split.writers is not None else torch.full((len(split),), UNKNOWN)
+
+
+def _taken(images: list[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+    """Return the images at `rows` of two tensors, numbered through, without joining these."""
+    first, second = images
+    taken = torch.empty(len(rows), *first.shape[1:], dtype=first.dtype)
+    for target, some in zip(taken.split(4096), rows.split(4096), strict=True):
+        of_first = some < len(first)
+        target[of_first] = first[some[of_first]]
+        target[~of_first] = second[some[~of_first] - len(first)]
+    return taken
 
 
 def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, Characters, str]:
@@ -163,7 +184,7 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
 
     Raises:
         ValueError: `proportions` is neither.
-        DataError: an archive is damaged.
+        DataError: an archive is damaged, or images in it are and NBHELPERS_DAMAGED is not `skip`.
         SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
     """
     mode = sources.sample_mode()
@@ -246,13 +267,30 @@ def _imported(archive: Path, side: int, proportions: str) -> Characters:
     """Read an archive, or what an earlier reading has kept."""
     _check(proportions)
     kept = archive.with_name(f"{archive.name}.{side}px-{proportions}-even.npz")
-    with FileLock(f"{kept}.lock"):
-        if kept.exists() and kept.stat().st_mtime >= archive.stat().st_mtime:
-            with np.load(kept) as arrays:
-                return Characters(**{name: arrays[name] for name in arrays})
-        characters = read_characters(archive, side, proportions)
-        with sources.written(kept) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, **vars(characters))
+    characters = _kept(kept, archive)
+    try:
+        if not characters:
+            with FileLock(f"{kept}.lock"):  # one process reads, others wait for it
+                characters = _kept(kept, archive)
+                if not characters:
+                    characters = read_characters(archive, side, proportions)
+                    with sources.written(kept) as unfinished, unfinished.open("wb") as file:
+                        np.savez(file, **vars(characters))
+    except OSError as error:  # a full disk, or one that can only be read: nothing is lost
+        print(f"{sources.cannot_write(kept, error)} Until then, each run reads the archive anew.")
+    return characters or read_characters(archive, side, proportions)
+
+
+def _kept(kept: Path, archive: Path) -> Characters | None:
+    """Return what an earlier reading of the archive has kept, if it has."""
+    if not kept.exists() or kept.stat().st_mtime < archive.stat().st_mtime:
+        return None
+    try:
+        with np.load(kept) as arrays:
+            characters = Characters(**{name: arrays[name] for name in arrays})
+    except Exception:  # a damaged copy, which numpy and zipfile have many errors for
+        return None
+    data.leave_out(archive, characters.damaged, len(characters.labels))
     return characters
 
 
@@ -261,27 +299,47 @@ def _synthetic(side: int, proportions: str) -> tuple[Characters, Characters]:
     from nbhelpers import synthetic  # which needs this module's class table
 
     folder = sources.data_folder() / "downloads" / "hpl-tamil" / f"synthetic-{synthetic.edition()}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            print("Writing Tamil letters by synthetic writers, once: about 15 seconds")
-            unfinished = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            synthetic.write_synthetic_writers(unfinished)
-            unfinished.rename(folder)
-        everything = _imported(folder, side, proportions)
+    if not folder.exists():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                _write_synthetic(folder)
+        except OSError as error:
+            raise sources.WriteError(sources.cannot_write(folder, error)) from error
+    everything = _imported(folder, side, proportions)
     rest, held = _rows_by_writer(everything.writers, 0.2, seed=0)
     return everything[rest], everything[held]
 
 
+def _write_synthetic(folder: Path) -> None:
+    from nbhelpers import synthetic
+
+    if folder.exists():  # another process has just done it
+        return
+    print("Writing Tamil letters by synthetic writers, once: about 15 seconds")
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        synthetic.write_synthetic_writers(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 # ---------------------------------------------------------------------------------- the importer
 
+_NUMBER = "[0-9]{1,9}"  # longer ones would not fit into an array
+_END = r"\.tiff?$"
 _LAYOUTS = (  # what stands in the path of an image: class, writer, trial
-    re.compile(r"(?:^|/)usr_(?P<writer>\d+)/(?P<label>\d+)t(?P<trial>\d+)\.tiff?$"),
-    re.compile(r"(?:^|/)(?P<label>\d+)t(?P<trial>\d+)\.usr_(?P<writer>\d+)\.tiff?$"),
-    re.compile(r"(?:^|/)(?P<label>\d+)u(?P<writer>\d+)t(?P<trial>\d+)\.tiff?$"),
+    re.compile(
+        rf"(?:^|/)usr_(?P<writer>{_NUMBER})/(?P<label>{_NUMBER})t(?P<trial>{_NUMBER}){_END}"
+    ),
+    re.compile(
+        rf"(?:^|/)(?P<label>{_NUMBER})t(?P<trial>{_NUMBER})\.usr_(?P<writer>{_NUMBER}){_END}"
+    ),
+    re.compile(rf"(?:^|/)(?P<label>{_NUMBER})u(?P<writer>{_NUMBER})t(?P<trial>{_NUMBER}){_END}"),
 )
-_NUMBERED = re.compile(r"(?:^|/)(?P<number>\d+)\.tiff?$")
+_NUMBERED = re.compile(rf"(?:^|/)(?P<number>{_NUMBER}){_END}")
 _GROUND_TRUTH = "ground_truth.txt"
 
 
@@ -301,37 +359,51 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
     Raises:
         ValueError: `proportions` is neither.
         DataError: there is no such file, the archive is damaged, tries to climb out of the folder
-            or is far too large; an image is unreadable, of no known class or layout; the ground
-            truth does not fit the images; there are no images.
+            or is far too large; an image is of no known class or layout; the ground truth does not
+            fit the images; there are no images; images are damaged and NBHELPERS_DAMAGED is not
+            `skip`.
     """
     source = Path(source)
     _check(proportions)
     items: list[_Item] = []
     numbered: dict[int, _Item] = {}
     truth: dict[int, int] | None = None
+    damaged: list[str] = []
+    damaged_numbers: set[int] = set()
     skipped = 0
     for name, content in _files(source):
         where, base = f"{source}: {name}", PurePosixPath(name).name
         if base == _GROUND_TRUTH:
             truth = _ground_truth(where, content)
-        elif base.startswith("._") or not base.lower().endswith((".tif", ".tiff")):
+            continue
+        if base.startswith("._") or not _is_image(name):
             skipped += 1
-        elif match := next(filter(None, (layout.search(name) for layout in _LAYOUTS)), None):
-            label, writer = _class(match["label"], where), int(match["writer"])
-            order = (writer, label, int(match["trial"]))
-            square = _square(content, side, proportions, where)
-            items.append(_Item(order, label, writer, *square))
-        elif match := _NUMBERED.search(name):
-            number = int(match["number"])
-            square = _square(content, side, proportions, where)
-            numbered[number] = _Item((number,), UNKNOWN, UNKNOWN, *square)
-        else:
+            continue
+        match = next(filter(None, (layout.search(name) for layout in _LAYOUTS)), None)
+        number = _NUMBERED.search(name)
+        if not match and not number:
             raise DataError(
                 f"{where}: the name tells no class. Expected for example usr_26/154t05.tiff, "
                 "154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff."
             )
+        label = _class(match["label"], where) if match else UNKNOWN
+        try:
+            square = _square(content, side, proportions)
+        except _Damaged as error:
+            damaged.append(f"{name}: {error}")
+            damaged_numbers |= {int(number["number"])} if number else set()
+            continue
+        if match:
+            writer = int(match["writer"])
+            items.append(_Item((writer, label, int(match["trial"])), label, writer, *square))
+        else:
+            order = int(number["number"])
+            numbered[order] = _Item((order,), label, UNKNOWN, *square)
     if numbered:
+        for number in damaged_numbers - numbered.keys():
+            (truth or {}).pop(number, None)
         items += _with_truth(numbered, truth, source)
+    data.leave_out(source, damaged, len(items))
     if not items:
         raise DataError(f"{source}: holds no images of Tamil characters (*.tiff).")
     if skipped:
@@ -343,7 +415,12 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
         np.array([item.writer for item in items], np.int64),
         np.array([item.size for item in items], np.int32),
         skipped,
+        np.array(damaged, np.str_),
     )
+
+
+class _Damaged(Exception):
+    """An image cannot be read."""
 
 
 class _Item(NamedTuple):
@@ -377,9 +454,10 @@ def _ground_truth(name: str, content: bytes) -> dict[int, int]:
     for line in content.decode("ascii", errors="replace").split("\n"):
         if not line.strip():
             continue
-        match = re.fullmatch(r"\s*(\d+)(?:\.tiff?)?\s+(\d+)\s*", line)
+        match = re.fullmatch(rf"\s*({_NUMBER})(?:\.tiff?)?\s+({_NUMBER})\s*", line)
         if not match:
-            raise DataError(f"{name}: cannot read the line {line!r}. Expected '<number> <class>'.")
+            said = repr(line if len(line) < 80 else line[:77] + "…")
+            raise DataError(f"{name}: cannot read the line {said}. Expected '<number> <class>'.")
         truth[int(match[1])] = _class(match[2], name)
     return truth
 
@@ -391,11 +469,19 @@ def _class(digits: str, name: str) -> int:
     return label
 
 
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each regular file; raise DataError for what cannot be trusted."""
+def _is_image(name: str) -> bool:
+    return name.lower().endswith((".tif", ".tiff"))
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Yield name and content of each regular file; raise DataError for what cannot be trusted.
+
+    The content of an image that is far too large is None: it is not read.
+    """
     count = 0
     try:
         for name, size, read in _listed(source):
+            name = name.encode(errors="backslashreplace").decode()  # so that it can be printed
             count += 1
             if count > MOST_FILES:
                 raise DataError(
@@ -403,12 +489,19 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
                 )
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise DataError(f"{source}: {name!r} would climb out of the folder; not read.")
-            if size > MOST_FILE_BYTES:
+            if size <= MOST_FILE_BYTES:
+                yield name, read()
+            elif _is_image(name):
+                yield name, None
+            else:
                 raise DataError(
                     f"{source}: {name} has {size:,} bytes, more than {MOST_FILE_BYTES:,}; not read."
                 )
-            yield name, read()
-    except (tarfile.TarError, zipfile.BadZipFile, LZMAError, ZlibError, EOFError) as error:
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # what reads and unpacks archives raises errors of many kinds
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # a disk or a permission, not the archive
         raise DataError(
             f"{source}: damaged archive ({error}). Delete it and fetch it again."
         ) from None
@@ -436,19 +529,25 @@ def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 
 
 def _square(
-    content: bytes, side: int, proportions: str, where: str
+    content: bytes | None, side: int, proportions: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the image as uint8 `[side, side]`, ink on paper, and its original (height, width)."""
+    if content is None:
+        raise _Damaged(f"more than {MOST_FILE_BYTES:,} bytes; not read")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on details: what matters raises an error
-            with Image.open(io.BytesIO(content)) as picture:
+            with Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     size = f"{picture.width} × {picture.height} pixels"
-                    raise DataError(f"{where}: {size}; not read.")
+                    raise _Damaged(f"{size}; not read")
                 grey = ImageChops.invert(picture.convert("L"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{where}: an unreadable image ({error}).") from None
+    except (_Damaged, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise _Damaged("an unreadable image (not a TIFF)") from None
+    except Exception as error:  # Pillow's decoders raise what they stumble over, of any kind
+        raise _Damaged(f"an unreadable image ({error})") from None
     return placed(grey, side, proportions), (grey.height, grey.width)
 
 

@@ -31,6 +31,10 @@ def test_reads_what_torchvision_reads(tmp_path, images):
     )
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
@@ -53,6 +57,10 @@ def test_missing_values_are_counted(tmp_path, images):
         read_idx(tmp_path / "a.gz", (5, 28, 28))
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 def test_header_cut_short(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"\0\0\x08\x03\0\0"))
     with pytest.raises(DataError, match="announces shape"):
@@ -102,11 +110,17 @@ def test_sample_has_mnist_form(sample):
     assert (rows - 13.5).abs().max() <= 0.5 + 1e-4  # the centre of mass, to the nearest pixel
 
 
+@pytest.mark.promise(
+    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
+)
 def test_sample_is_announced(sample, capsys):
     data.digits_sample(profile.current())
     assert "SAMPLE DATA" in capsys.readouterr().out
 
 
+@pytest.mark.promise(
+    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
+)
 def test_without_network_the_sample_stands_in(monkeypatch):
     dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
     monkeypatch.setattr(data, "mnist_archives", lambda: dead)
@@ -126,6 +140,9 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
 # ------------------------------------------------------------------------------------ splits
 
 
+@pytest.mark.promise(
+    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
+)
 def test_splits_are_stratified_seeded_and_disjoint(sample):
     again = data.digits_sample(profile.current())
     assert sample.fingerprint == again.fingerprint
@@ -150,6 +167,9 @@ def test_smoke_is_small_and_has_every_class(monkeypatch):
 # ----------------------------------------------------------------------------------- batches
 
 
+@pytest.mark.promise(
+    "Training", "Accuracy is measured with dropout off, and each image counts once"
+)
 def test_batches_hold_every_image_once(sample):
     batches = Batches(sample.validation, 64, shuffle=True, seed=5)
     labels = torch.cat([labels for _, labels in batches])
@@ -165,6 +185,7 @@ def test_batches_are_scaled_and_in_order(sample):
     assert torch.equal(labels, sample.train.labels[:8])
 
 
+@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
 def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
     batches = Batches(sample.train, 2000, shuffle=True, seed=5)
     first, second = (next(iter(batches))[1] for _ in range(2))

@@ -130,6 +130,10 @@ def test_pens_come_out_in_usual_widths(pen, low, high):
 # --------------------------------------------------------------------------- what may come in
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 @pytest.mark.parametrize(
     "other",
     [
@@ -157,6 +161,10 @@ def test_black_and_white(reference):
     assert far_apart(to_mnist(drawn("L").convert("1", dither=0)).normalised, reference) < 0.12
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_files_bytes_and_open_pictures_are_the_same(form, reference, tmp_path):
     path = tmp_path / f"five.{form.lower()}"
@@ -192,6 +200,10 @@ def test_bool_array(reference):
     assert far_apart(to_mnist(np.array(drawn("L")) > 127).normalised, reference) < 0.12
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "stored"),
@@ -208,12 +220,20 @@ def test_a_phone_turned_is_turned_back(form, orientation, stored, reference):
     assert far_apart(to_mnist(content).normalised, reference) < 0.06
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 @pytest.mark.parametrize("longer", [28, 56, 300, 1200])
 def test_sizes(longer, reference):
     picture = drawn().resize((round(longer * 150 / 160), longer), Image.Resampling.LANCZOS)
     assert far_apart(to_mnist(picture).normalised, reference) < (0.3 if longer == 28 else 0.12)
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 def test_uneven_light_texture_and_lines(reference):
     random = np.random.default_rng(0)
     ruled = drawn(size=(300, 320), shift=(70, 80), ink="#202850")
@@ -227,6 +247,10 @@ def test_uneven_light_texture_and_lines(reference):
     assert far_apart(to_mnist(content).normalised, reference) < 0.25
 
 
+@pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
 def test_lines_as_dark_as_the_ink_are_removed(reference):
     picture = drawn(size=(300, 320), shift=(70, 80))
     for y in range(14, 320, 40):
@@ -277,6 +301,9 @@ def noise(kind):
             return (sum(large) / 6).astype(np.uint8)
 
 
+@pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
 @pytest.mark.parametrize(
     "kind", ["uniform", "normal", "small", "black and white", "dust", "clouds", "fog", "marble"]
 )
@@ -286,6 +313,9 @@ def test_noise_is_never_a_character(kind):
             convert(noise(kind))
 
 
+@pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
 def test_nothing_drawn():
     gradient = np.linspace(255, 60, 200)[None, :].repeat(150, 0)
     for empty in (
@@ -298,6 +328,9 @@ def test_nothing_drawn():
             to_mnist(empty)
 
 
+@pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
 def test_a_filled_shape_is_no_character():
     picture = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(picture).rectangle((40, 40, 150, 150), 0)
@@ -309,6 +342,9 @@ def test_a_filled_shape_is_no_character():
         to_mnist(picture)
 
 
+@pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
 def test_text_is_no_character():
     picture = Image.new("L", (400, 300), 255)
     ImageDraw.Draw(picture).text((20, 100), "several words of text", 0, font_size=30)
@@ -336,6 +372,9 @@ def test_bad_paths_are_named(tmp_path):
         to_mnist(tmp_path / "text.png")
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_truncated_files(form, tmp_path):
     content = encoded(drawn(), form)
@@ -344,6 +383,9 @@ def test_truncated_files(form, tmp_path):
         to_mnist(tmp_path / "cut")
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
 def test_every_cut_of_a_file_is_an_ink_error_or_the_digit(reference):
     content = encoded(drawn(size=(150, 160)), "JPEG")
     for length in range(0, len(content), 97):
@@ -351,6 +393,9 @@ def test_every_cut_of_a_file_is_an_ink_error_or_the_digit(reference):
             to_mnist(content[:length])
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -375,6 +420,9 @@ def test_several_frames(form):
         to_mnist(content)
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
 @pytest.mark.parametrize("side", [7_200, 12_000, 60_000])
 def test_a_bomb_is_refused_before_it_is_decoded(side):
     content = bytearray(encoded(drawn()))

@@ -74,6 +74,9 @@ def executed(notebook, marks, scope):
     return scope
 
 
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
 @pytest.mark.parametrize("recipe", leaderboard.MNIST, ids=lambda recipe: recipe.name)
 def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
     notebook = next(name for name in CELLS if name.startswith(recipe.notebook))
@@ -86,6 +89,9 @@ def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
     assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
 
 
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
 def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
     letters = noise(64, 156)
     marks = ["def batches(", "def linear_layers(", "ladder = {"]
@@ -95,6 +101,7 @@ def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
         assert ours.train_loss == scope["histories"][recipe.name].train_loss
 
 
+@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
 def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
     digits = noise(28, 10)
     recipe = leaderboard.MNIST[0]
@@ -108,9 +115,7 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys
     assert results[2].name == "seed 2"
 
 
-def test_recorded_models_come_in_the_order_of_the_notebooks(run, tmp_path, monkeypatch, capsys):
-    for module in (reporting, leaderboard):
-        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+def test_recorded_models_come_in_the_order_of_the_notebooks(run, capsys):
     digits = noise(28, 10)
     assert leaderboard.recorded(run, digits) == []
     recipe = leaderboard.MNIST[0]

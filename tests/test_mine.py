@@ -110,7 +110,7 @@ def test_broken_files_are_named_and_counted(tmp_path):
     with pytest.raises(DataError) as error:
         mine.load("mnist", DIGITS, tmp_path)
     said = str(error.value)
-    assert said.startswith("2 of the 4 drawings")
+    assert said.startswith("2 of the 4 images")
     assert "0001.png" in said and "'x', which is no class" in said and "Delete" in said
 
 

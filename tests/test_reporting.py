@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from nbhelpers import profile, reporting
+from nbhelpers import profile, reporting, sources
 from nbhelpers.data import Dataset, Split
 from nbhelpers.training import History
 
@@ -31,6 +31,7 @@ def shown(monkeypatch):
     return calls
 
 
+@pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
 def test_figures_carry_alternative_text_and_are_closed(shown, split):
     history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])
     reporting.show_curves(history)
@@ -55,6 +56,7 @@ def test_most_confused_pairs(split):
     assert pairs == [("a", "b", 2), ("b", "c", 1)]
 
 
+@pytest.mark.promise("Results", "Accuracies come with the 95 % interval by Wilson's formula")
 def test_wilson_interval():
     # Brown, Cai, DasGupta (2001) give the formula; here by hand for 9,165 of 10,000
     low, high = reporting.confidence_interval(9165, 10_000)
@@ -66,8 +68,10 @@ def test_wilson_interval():
     )  # fmt: skip
 
 
-def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(reporting, "project_folder", lambda: tmp_path)
+@pytest.mark.promise(
+    "Results", "A record names its data by a fingerprint, and is not used for other data"
+)
+def test_record_holds_what_was_measured(split, tmp_path, capsys):
     model = torch.nn.Linear(4, 3)
     history = History("tiny", [1.0], [0.5], [0.9], [0.6], [1.234])
     result = reporting.test_result(
@@ -78,8 +82,8 @@ def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
     run = profile.current()
     dataset = Dataset("letters", "full", split, split, split)
     path = reporting.record(run, dataset, "99_nothing", [result])
-    entry = json.loads((tmp_path / path).read_text(encoding="utf-8"))
-    assert path.as_posix() == f"results/{run.place}/99_nothing.json"
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    assert path == tmp_path / "artifacts" / run.place / "records" / "99_nothing.json"
     assert entry["models"][0]["parameters"] == 15
     assert entry["models"][0]["in_band"] is True
     assert entry["data"]["fingerprint"] == dataset.fingerprint
@@ -96,11 +100,20 @@ def test_record_holds_what_was_measured(split, tmp_path, monkeypatch, capsys):
     assert reporting.recorded(run, other, "99_nothing") == []
 
     sample = Dataset("letters", "sample", split, split, split)
-    assert reporting.record(run, sample, "99_nothing", [result]).parent.name.endswith("-sample")
+    assert reporting.record(run, sample, "99_nothing", [result]) == (
+        tmp_path / "artifacts" / f"{run.place}-sample" / "records" / "99_nothing.json"
+    )
 
     second = reporting.record(run, dataset, "99_nothing", [result], part="other-split")
     assert second.name == "99_nothing-other-split.json"
     assert reporting.artifacts_folder(run, sample) == tmp_path / "artifacts" / f"{run.place}-sample"
+
+
+def test_the_folder_of_artifacts_can_be_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # notebooks run in a folder of their own
+    for value, folder in (("", "artifacts"), ("mine", "mine"), (str(tmp_path), tmp_path)):
+        monkeypatch.setenv("NBHELPERS_ARTIFACTS", value)
+        assert sources.artifacts_root() == sources.project_folder() / folder
 
 
 def test_ladder_has_a_panel_for_each_data_set():

@@ -75,6 +75,9 @@ def archive_of(tmp_path, files, kind="tar.gz"):
     return path
 
 
+@pytest.mark.promise(
+    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
 def test_every_layout_gives_the_same(tmp_path, capsys, layout, kind):
@@ -107,6 +110,9 @@ def samples(tmp_path_factory):
     return {tuple(map(int, numbers.search(name).groups())): found[name] for name in found}
 
 
+@pytest.mark.promise(
+    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
 def test_real_samples_in_every_layout(tmp_path, samples, layout, kind):
@@ -122,6 +128,9 @@ def test_real_samples_in_every_layout(tmp_path, samples, layout, kind):
         assert image.max() == 255 and 0.01 < image.mean() / 255 < 0.5
 
 
+@pytest.mark.promise(
+    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+)
 def test_real_samples_in_the_layout_of_the_competition_s_test(tmp_path, samples):
     keys = sorted(samples, key=str)
     files = {f"t/{i:05}.tiff": samples[key] for i, key in enumerate(keys)}
@@ -136,6 +145,9 @@ def numbered_files(truth="00000 0\n00001 154\n00002 42\n"):
     return files | {"test/ground_truth.txt": truth.encode()}
 
 
+@pytest.mark.promise(
+    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+)
 @pytest.mark.parametrize("truth", ["00000 0\n00001 154\n00002 42\n", "00002 042\r\n0 000\n1 154"])
 def test_competition_test_layout(tmp_path, truth):
     read = read_characters(archive_of(tmp_path, numbered_files(truth)), 32)
@@ -171,6 +183,10 @@ BAD = {
 }
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
 def test_bad_input_has_one_clear_error(tmp_path, what, kind):
@@ -182,6 +198,10 @@ def test_bad_input_has_one_clear_error(tmp_path, what, kind):
     assert sorted(path.name for path in tmp_path.iterdir()) == [source.name], "nothing is unpacked"
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
 def test_a_truncated_archive_is_named(tmp_path, kind):
     path = archive_of(tmp_path, named("full release") | {"noise.bin": os.urandom(50_000)}, kind)
@@ -198,6 +218,10 @@ def test_a_file_that_is_no_archive_and_a_missing_one(tmp_path):
         read_characters(tmp_path / "none.zip")
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 def test_links_in_an_archive_are_not_followed(tmp_path):
     path = archive_of(tmp_path, named("full release"), "tar.gz")
     with tarfile.open(tmp_path / "linked.tar.gz", "w:gz") as archive:
@@ -209,6 +233,10 @@ def test_links_in_an_archive_are_not_followed(tmp_path):
     assert read_characters(path, 32).skipped == 0
 
 
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 def test_too_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tamil, "MOST_FILES", 3)
     with pytest.raises(DataError, match="more than 3 files"):
@@ -266,6 +294,9 @@ def mirror(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.promise(
+    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
+)
 def test_both_splits_from_a_mirror(mirror, capsys):
     tamil._print_citation.cache_clear()
     official = tamil.tamil(profile.current(), side=32)
@@ -285,6 +316,7 @@ def test_both_splits_from_a_mirror(mirror, capsys):
         tamil.tamil(profile.current(), split="fair")
 
 
+@pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
 def test_a_damaged_archive_on_the_mirror_is_not_used(mirror, monkeypatch):
     (mirror / "TEST.tar.gz").write_bytes(b"something else")
     monkeypatch.setenv("NBHELPERS_SAMPLE", "never")

@@ -1,0 +1,511 @@
+"""No network, a full disk, a read-only course, no home folder, odd paths, locales and line ends.
+
+Each is made real in a process of its own; those that need several seconds share one.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+from PIL import Image
+
+from nbhelpers import execute, letters, profile, readme, tamil
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_UTF8 = {
+    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+}  # fmt: skip
+# Our code, and no other, raises an error where it relies on the encoding of the machine.
+STRICT = """
+import warnings
+warnings.simplefilter("ignore", EncodingWarning)
+warnings.filterwarnings("error", category=EncodingWarning, module="nbhelpers")
+"""
+
+
+def checkout(folder, *cells):
+    """Make a small copy of the course: the package, its data, and a notebook of these cells."""
+    names = [
+        *ROOT.glob("nbhelpers/*.*"), *ROOT.glob("nbhelpers/static/*"), *ROOT.glob("data/*.*"),
+        *ROOT.glob("results/*/*.json"), *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
+        *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
+    ]  # fmt: skip
+    for path in names:
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    for name in ("notebooks", "site"):
+        (folder / name).mkdir()
+    # The real site takes a minute, and has tests of its own.
+    (folder / "site" / "build.py").write_text("print('the site')", encoding="utf-8")
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, folder / "notebooks" / "00_tiny.ipynb")
+    return folder
+
+
+def settings(folder, **others):
+    """Return the environment of a process in a copy of the course; a None among `others` unsets."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("XDG_") and not name.lower().endswith("_proxy")
+    }
+    ours = {"PYTHONPATH": str(folder), "NB_PROFILE": "smoke", "NB_DEVICE": "cpu"}
+    known = kept | ours | {"OMP_NUM_THREADS": "1"} | others
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def python(folder, *arguments, before=(), **others):
+    """Run Python in `folder` and return what became of it."""
+    return subprocess.run(
+        [*before, sys.executable, *arguments], cwd=folder, env=settings(folder, **others),
+        timeout=240, capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+
+
+def said(answer):
+    return answer.stdout + answer.stderr
+
+
+@functools.cache
+def works(*command):
+    """Whether this machine lets us do that."""
+    if not shutil.which(command[0]):
+        return False
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def without_promises(text):
+    """Return a README without the table of what was tested, which no copy of the course has."""
+    return re.sub("<!-- promises: begin -->.*?<!-- promises: end -->", "", text, flags=re.S)
+
+
+# ------------------------------------------------------------------- odd paths, locales, no home
+
+
+PICTURE = """
+import os
+from matplotlib import pyplot as plt
+from nbhelpers import data, letters, profile, reporting, vision
+letters.use_in_plots()
+figure, axis = plt.subplots()
+axis.set_title('கி')
+reporting.show(figure, 'கி')
+run = profile.current()
+reporting.record(run, data.mnist(run), '00_tiny', [], words='கி')
+print('கி', letters.named('கி'), os.environ['NB_HEADLESS'])
+"""
+FIRST_FONTS = "Matplotlib is building the font cache; this may take a moment.\n"
+EVERYTHING = f"""
+{STRICT}
+from nbhelpers.__main__ import main
+for command in (["doctor"], ["readme"], ["run"], ["run"]):
+    print("status", main(command), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A copy of the course in an odd place, and what running it said, in an odd environment."""
+    above = tmp_path_factory.mktemp("odd")
+    folder = checkout(above / "பாடம் 1, a course", STRICT, PICTURE)
+    (above / "none").mkdir(mode=0o555)  # so that no one but root can make a home in it
+    others = {
+        "HOME": str(above / "none" / "here"),
+        "NBHELPERS_SAMPLE": "always", "NBHELPERS_MIRROR": "",
+        "NBHELPERS_DATA": str(above / "data"), "NBHELPERS_ARTIFACTS": str(above / "artifacts"),
+    }  # fmt: skip
+    strictly = {"PYTHONWARNDEFAULTENCODING": "1"}
+    answer = python(folder, "-c", EVERYTHING, **NO_UTF8, **strictly, **others)
+    return folder, answer, others
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "The course runs in a folder with spaces and Tamil letters in its name"
+)
+def test_a_folder_with_spaces_and_tamil_letters(odd):
+    folder, answer, _ = odd
+    assert answer.stdout.count("status 0") == 4, said(answer)
+    assert "unchanged, not executed again" in answer.stdout
+    made = {path.name for path in (folder / "build" / "smoke-cpu").iterdir()}
+    assert made - {"run.lock"} == {"00_tiny.ipynb", "00_tiny.json"}
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A locale that is not UTF-8 changes nothing in files and stops no command"
+)
+def test_a_locale_that_is_not_utf8(odd):
+    folder, answer, others = odd
+    assert "00_tiny \\u2026" in answer.stdout, "printed as far as the terminal can"
+    executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
+    shown = "".join(output.get("text", "") for output in executed.cells[1].outputs)
+    assert f"கி {letters.named('கி')} 1\n" in shown
+    (record,) = Path(others["NBHELPERS_ARTIFACTS"]).glob("*/records/00_tiny.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["words"] == "கி"
+    readmes = [(place / "README.md").read_text(encoding="utf-8") for place in (folder, ROOT)]
+    assert without_promises(readmes[0]) == without_promises(readme.updated(readmes[1]))
+
+
+@pytest.mark.promise("Hostile conditions", "Without a home folder the course runs all the same")
+def test_no_home_folder(odd):
+    folder, answer, _ = odd
+    assert "Traceback" not in answer.stderr and "not a writable location" not in answer.stderr
+    executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
+    complaints = [o.text for o in executed.cells[1].outputs if o.get("name") == "stderr"]
+    assert not complaints or complaints == [FIRST_FONTS], "a new home has no list of fonts"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not look at HOME")
+@pytest.mark.promise("Hostile conditions", "Without a home folder the course runs all the same")
+def test_jupyter_is_lent_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    with execute._home():
+        lent = Path.home()
+        assert lent != tmp_path / "none" and os.access(lent, os.W_OK)
+    assert Path.home() == tmp_path / "none" and not lent.exists()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with execute._home():
+        assert Path.home() == tmp_path, "one that can be written to is used"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its stand-in for .venv is a shell script")
+@pytest.mark.promise(
+    "Hostile conditions", "The course runs in a folder with spaces and Tamil letters in its name"
+)
+def test_make_in_a_folder_with_spaces(odd):
+    folder, _, others = odd
+    program = folder / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    packages = folder / "site" / "node_modules" / ".package-lock.json"
+    for path in (*(folder / "site" / f"package{x}.json" for x in ("", "-lock")), packages):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (folder / ".venv" / "ready").touch()
+    for target, expected in (("help", "make run"), ("run", "unchanged, not executed again")):
+        answer = subprocess.run(
+            ["make", target, "PYTHON=.venv/bin/python", "NOTEBOOKS=00"], cwd=folder,
+            env=settings(folder, **others), capture_output=True, encoding="utf-8",
+        )  # fmt: skip
+        assert answer.returncode == 0 and expected in answer.stdout, said(answer)
+
+
+OTHER_KINDS = ("Image", "tarfile", "os")  # whose `open` is not for text
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A locale that is not UTF-8 changes nothing in files and stops no command"
+)
+def test_every_text_file_is_opened_with_its_encoding():
+    found = []
+    for path in [p for d in ("nbhelpers", "site", "benchmarks") for p in ROOT.glob(f"{d}/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            modes = [n.value for a in node.args for n in ast.walk(a) if isinstance(n, ast.Constant)]
+            others = getattr(getattr(node.func, "value", None), "id", "") in OTHER_KINDS
+            text = name == "open" and not others and not any("b" in str(mode) for mode in modes)
+            if text or name in ("read_text", "write_text"):
+                found.append(f"{path.name}:{node.lineno}")
+    assert not found
+
+
+# ------------------------------------------------------------------------------------- line ends
+
+
+@pytest.mark.promise("Hostile conditions", "A checkout with Windows line ends works the same")
+def test_windows_line_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("NB_PROFILE", "smoke")
+    monkeypatch.setenv("NB_DEVICE", "cpu")
+    folder = checkout(tmp_path / "course", "print(1)\nprint(2)")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    before = (folder / "README.md").read_bytes()
+    assert before.count(b"\r\n") > 100
+    program = """
+import json
+from nbhelpers import execute, letters, profile, readme, sources, tamil
+run = profile.current()
+notebook = sources.project_folder() / "notebooks" / "00_tiny.ipynb"
+readme.write()
+print(json.dumps([
+    run.epochs("linear"), len(letters.pen_strokes()), tamil.class_table(),
+    execute._stamp(notebook, run), execute.notebook(notebook, notebook.with_name("executed")),
+]))
+"""
+    answer = python(folder, "-c", program)
+    assert answer.returncode == 0, said(answer)
+    epochs, strokes, table, stamp, error = json.loads(answer.stdout.splitlines()[-1])
+    here = profile.current()
+    assert (epochs, strokes) == (here.epochs("linear"), len(letters.pen_strokes()))
+    assert [tuple(row) for row in table] == list(tamil.class_table())
+    assert stamp == execute._stamp(folder / "notebooks" / "00_tiny.ipynb", here)
+    assert error is None
+    after = (folder / "README.md").read_bytes()
+    assert after.count(b"\r\n") == after.count(b"\n"), "all its lines still end as they did"
+    text = readme.updated((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert without_promises(after.decode().replace("\r\n", "\n")) == without_promises(text)
+
+
+# ---------------------------------------------------------------------------------- two at once
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "Of two runs at once, the second says so and leaves the first alone"
+)
+def test_two_runs_at_once(tmp_path):
+    waits = "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.05)"
+    folder = checkout(tmp_path / "course", waits, "print('done')")
+    command = [sys.executable, "-m", "nbhelpers", "run"]
+    options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
+        first.stdout.readline()  # it is printed with the name of the notebook that now begins
+        try:
+            second = subprocess.run(command, capture_output=True, **options)
+        finally:
+            (folder / "go").touch()
+        rest = first.stdout.read()
+    assert second.returncode == 1
+    assert "another run is going on" in second.stderr and "Traceback" not in second.stderr
+    assert first.returncode == 0, rest
+    executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text == "done\n"
+    assert not list(folder.rglob("*.part"))
+
+
+# ----------------------------------------------------------------------------------- no network
+
+
+LOOKS_UP = """
+import time
+from nbhelpers import data, profile, sources, tamil
+sources.CONNECT_SECONDS = 2  # below the 5 s after which the system asks a second time
+started = time.perf_counter()
+print(data.mnist(profile.current()).source)
+for part in (tamil.TRAIN, tamil.TEST):
+    try:
+        tamil.fetch(part)
+    except sources.Unavailable:
+        print("unavailable")
+print("seconds", time.perf_counter() - started)
+"""
+
+
+@pytest.mark.skipif(
+    not works("unshare", "--mount", "true"), reason="needs the right to mount, which root has"
+)
+@pytest.mark.promise(
+    "Hostile conditions", "Without a network a run goes on with the sample within seconds"
+)
+def test_a_name_server_that_never_answers(tmp_path):
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.153\n", encoding="ascii")
+    mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        try:
+            silent.bind(("127.0.0.153", 53))
+        except OSError:
+            pytest.skip("something else answers for names here")
+        answer = python(
+            ROOT, "-c", LOOKS_UP,
+            before=["unshare", "--mount", "sh", "-c", mount, str(tmp_path / "resolv.conf")],
+        )  # fmt: skip
+        silent.settimeout(1)
+        assert silent.recv(512), "it was asked"
+    assert answer.returncode == 0, said(answer)
+    assert "SAMPLE DATA" in answer.stdout and "\nsample\n" in answer.stdout
+    assert answer.stdout.count("unavailable") == 2
+    assert float(answer.stdout.split()[-1]) < 12
+
+
+# ------------------------------------------------------------------------------------ full disk
+
+
+FILLS = """
+import os, resource, sys
+from pathlib import Path
+import nbformat, torch
+from nbhelpers import (
+    checkpoints, data, execute, mine, models, networks, profile, reporting, training,
+)
+disk, kind = Path(sys.argv[1]), sys.argv[2]
+run = profile.current()
+digits = data.mnist(run)
+model = networks.linear()
+history = training.History("linear", [1], [1], [1], [1], [1])
+probabilities, _ = training.predict(model, data.Batches(digits.test, 500))
+result = reporting.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
+how = {"form": "mnist", "architecture": "linear", "side": 28, "mean": 0.0, "std": 1.0}
+how["temperature"] = 1.0
+graph = models._exported(model, 28, 0.0, 1.0, 1.0)
+models._exported = lambda *_: graph  # it takes seconds, and writes nothing
+png = Path("drawing.png").read_bytes()
+state = {"weights": torch.rand(100_000)}
+tiny = Path("tiny.ipynb")
+
+def write(times):
+    yield "record", lambda: reporting.record(run, digits, "01", [result] * times)
+    yield "model", lambda: models.save(model, "linear", run, digits, result, **how)
+    yield "checkpoint", lambda: checkpoints.save(disk / "artifacts" / "state", state | {"n": times})
+    yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
+    yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
+
+def files():
+    return {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+
+for _, action in write(1):
+    action()
+before = files()
+if kind == "full":
+    with (disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while filler.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+else:  # the system refuses to write more, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+for name, action in write(2):
+    try:
+        action()
+        print(name, "was written")
+    except Exception as error:
+        print(name, "|", type(error).__name__, "|", error)
+after = files()
+after.pop(disk / "filler", None)
+print("unchanged" if after == before else sorted(map(str, after.keys() ^ before.keys())))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.promise(
+    "Hostile conditions",
+    "A full disk and a read-only folder are named, and leave nothing half-written",
+)
+def test_a_full_disk_while_results_are_written(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("print('x' * 10_000)")])
+    nbformat.write(notebook, tmp_path / "tiny.ipynb")
+    paper = Image.effect_noise((90, 90), 2).point(lambda value: value + 110)  # large, as a file
+    paper.paste(0, (40, 20, 50, 70))
+    paper.save(tmp_path / "drawing.png")
+    mounts = works("unshare", "--mount", "true")
+    mount = 'mount -t tmpfs -o size=3m none "$0" && exec "$@"'
+    answer = python(
+        tmp_path, "-c", FILLS, str(disk), "full" if mounts else "limited",
+        before=["unshare", "--mount", "sh", "-c", mount, str(disk)] if mounts else (),
+        PYTHONPATH=str(ROOT), NBHELPERS_SAMPLE="always",
+        NBHELPERS_ARTIFACTS=str(disk / "artifacts"),
+    )  # fmt: skip
+    *errors, left = answer.stdout.splitlines()[-6:]
+    assert [line.split(" | ")[:2] for line in errors] == [
+        [name, "WriteError"] for name in ("record", "model", "checkpoint", "drawing", "notebook")
+    ], said(answer)
+    for line in errors:
+        assert str(disk) in line and "Free some space" in line
+    assert left == "unchanged"
+
+
+# ------------------------------------------------------------------------------ read-only course
+
+
+USES = """
+import os, sys
+import torch
+from matplotlib import pyplot as plt
+from nbhelpers import (
+    augmentation, checkpoints, data, doctor, execute, ink, leaderboard, letters, mine, models,
+    networks, pad, profile, progress, readme, reporting, sources, synthetic, tamil, training,
+    vision, wild,
+)
+from nbhelpers.__main__ import main
+torch.hub.get_dir()
+letters.use_in_plots()
+figure, axis = plt.subplots()
+axis.set_title("கி")
+reporting.show(figure, "கி")
+learn = vision.learner  # fastai is imported, with its settings
+run = profile.current()
+digits = data.mnist(run)
+archive = sources.Archive("a.txt", "md5:" + sys.argv[1], ())
+print("read", sources.fetch(archive).read_text(encoding="utf-8"))
+del os.environ["NBHELPERS_DATA"]
+for action in (
+    lambda: sources.fetch(archive), lambda: reporting.record(run, digits, "01", []),
+    lambda: tamil._synthetic(64, "kept"), readme.write,
+):
+    try:
+        action()
+        print("was written")
+    except (sources.SourceError, sources.WriteError) as error:
+        print("refused", error)
+print("status", main(["run"]), main(["doctor"]))
+"""
+
+
+def as_a_stranger():
+    """Return how a command begins that is run without the right to write here; None if we cannot.
+
+    Root may write everywhere, so it becomes a user whom the system does not know, but who may read
+    everything, the interpreter of root included.
+    """
+    if os.geteuid() != 0:
+        return ()
+    allowed = "+dac_read_search"
+    stranger = (
+        "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
+        f"--inh-caps={allowed}", f"--ambient-caps={allowed}",
+    )  # fmt: skip
+    return stranger if works(*stranger, "true") else None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+@pytest.mark.promise(
+    "Hostile conditions", "A read-only course can be read, and says which setting lets it write"
+)
+def test_a_read_only_course(tmp_path):
+    stranger = as_a_stranger()
+    if stranger is None:
+        pytest.skip("root may write everywhere, and cannot become someone else here")
+    folder = checkout(tmp_path / "course", "print(1)")
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "a.txt").write_text("the data", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere").chmod(0o777)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555)
+    try:
+        answer = python(
+            folder, "-c", USES, hashlib.md5(b"the data").hexdigest(), before=stranger,
+            HOME=None if stranger else str(folder), NBHELPERS_SAMPLE="always",
+            NBHELPERS_MIRROR=str(tmp_path / "mirror"), NBHELPERS_ARTIFACTS=None,
+            NBHELPERS_DATA=str(tmp_path / "elsewhere"),
+        )  # fmt: skip
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755)
+    assert answer.returncode == 0 and "Traceback" not in answer.stderr, said(answer)
+    assert "read the data" in answer.stdout
+    refused = [line for line in answer.stdout.splitlines() if line.startswith("refused")]
+    expected = ("set NBHELPERS_DATA", "set NBHELPERS_ARTIFACTS", "set NBHELPERS_DATA", "a copy of")
+    assert len(refused) == 4, said(answer)
+    for line, advice in zip(refused, expected, strict=True):
+        assert "cannot be written to (Permission denied)" in line and advice in line
+    assert "status 1 0" in answer.stdout
+    assert answer.stdout.count("(cannot be written to: set NBHELPERS_") == 2, "says doctor"
+    assert "work in a copy of the course in a folder that can be" in answer.stderr
+    assert not list(folder.rglob("*.part")) and not (folder / "build").exists()

@@ -1,0 +1,404 @@
+"""Machines that are too small, kernels that are killed, images that are damaged, unsafe code."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+from nbhelpers import data, execute, mine, profile, sources, synthetic, tamil, training, vision
+from nbhelpers.data import DataError, Dataset, Split
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAIN = ((0.0,), (1.0,))  # statistics that change nothing
+
+# ------------------------------------------------------------------------------- a killed kernel
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a word of Unix")
+@pytest.mark.promise(
+    "Hostile conditions", "A notebook whose kernel is killed is named, and the others go on"
+)
+def test_killed_kernel_is_named_and_the_others_go_on(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
+    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
+        monkeypatch.setenv(name, value)  # `run` sets two of them for good
+    folder = tmp_path / "notebooks"
+    for path in (folder, tmp_path / "site"):
+        path.mkdir()
+    (tmp_path / "site" / "build.py").write_text("")
+    for name, last in (("01_killed", "os.kill(os.getpid(), 9)"), ("02_fine", "print('fine')")):
+        cells = [nbformat.v4.new_code_cell(source) for source in ("import os", last, "1 + 1")]
+        outputs = [nbformat.v4.new_output("stream", text="from an earlier day")]
+        cells[2].outputs = outputs
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    committed = (folder / "01_killed.ipynb").read_bytes()
+
+    assert execute.run([], publish=True) == 1
+    said = capfd.readouterr().out.splitlines()
+    (line,) = [line for line in said if "killed" in line and "kernel" in line]
+    assert line.startswith("01_killed.ipynb: its kernel was killed, perhaps for lack of memory.")
+    assert (folder / "01_killed.ipynb").read_bytes() == committed
+    assert "fine" in (folder / "02_fine.ipynb").read_text(encoding="utf-8")
+    build = tmp_path / "build" / "smoke-cpu"
+    assert not (build / "01_killed.json").exists(), "it counts as not executed"
+    assert "earlier" not in (build / "01_killed.ipynb").read_text(encoding="utf-8")
+    assert json.loads((build / "02_fine.json").read_text())["seconds"] > 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# --------------------------------------------------------------------------------- little memory
+
+LITTLE_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+import torch
+from nbhelpers import vision
+from nbhelpers.data import Dataset, Split
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+images = torch.randint(256, (512, 28, 28), dtype=torch.uint8)
+split = Split(images, torch.arange(512) % 3, tuple("abc"))
+dataset = Dataset("noise", "full", split, split[:16], split[:16])
+plain = ((0.0,), (1.0,))
+
+
+def make(size):
+    dls = vision.dataloaders(dataset, 24, size, statistics=plain)
+    return vision.learner(dls, "resnet18", vision.Weights("scratch", plain), Path(sys.argv[1]))
+
+
+vision._one_step(make(2))  # what is allocated once, whatever the batch
+status = Path("/proc/self/status").read_text()
+used = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + 330 * 2**20,) * 2)
+learn = make(vision.batch_size_that_fits(make, 512))
+with learn.no_logging():
+    learn.fit(1)
+print("trained on", learn.dls.train.bs, "images at a time")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory like so")
+@pytest.mark.promise(
+    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
+)
+def test_batch_shrinks_where_memory_is_short(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", LITTLE_MEMORY, str(tmp_path)]
+    environment = os.environ | {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = re.fullmatch(
+        r"Batch size (\d+): (\d+) images do not fit in memory\.\ntrained on (\d+) .*\n", ran.stdout
+    )
+    assert said, ran.stdout
+    size, too_many, used = map(int, said.groups())
+    assert 16 <= size == used == too_many // 2 < 512
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.promise(
+    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
+)
+def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
+    images = torch.randint(256, (4096, 28, 28), dtype=torch.uint8)
+    split = Split(images, torch.arange(4096) % 3, tuple("abc"))
+    dataset = Dataset("noise", "full", split, split[:64], split[:64])
+
+    def make(size):
+        dls = vision.dataloaders(dataset, 28, size, statistics=PLAIN, device="cuda")
+        return vision.learner(dls, "resnet18", vision.Weights("scratch", PLAIN), tmp_path)
+
+    vision._one_step(make(2))
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    ballast = torch.empty(free - 800 * 2**20, dtype=torch.uint8, device="cuda")
+    size = vision.batch_size_that_fits(make, 4096)
+    assert 1 < size < 4096
+    assert f"{2 * size} images do not fit in memory" in capfd.readouterr().out
+    learn = make(size)
+    with learn.no_logging():
+        learn.fit(1)
+    del ballast
+
+
+# ----------------------------------------------------------------------------------------- no GPU
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.promise(
+    "Hostile conditions",
+    "Without a GPU everything runs on the CPU; asking for one is a clear error",
+)
+def test_without_a_gpu(monkeypatch):
+    assert profile.current().device == torch.device("cpu")
+    command = [sys.executable, "-m", "nbhelpers", "run", "01"]
+    environment = os.environ | {"NB_DEVICE": "cuda", "NB_PROFILE": "smoke"}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 1 and ran.stdout == ""
+    assert ran.stderr.startswith("error: NB_DEVICE is 'cuda', which this machine cannot use: ")
+    assert "Traceback" not in ran.stderr and ran.stderr.count("\n") < 4
+
+
+# ---------------------------------------------------------------------------------- damaged images
+
+
+def picture(size=(90, 60)):
+    image = Image.new("1", size, 1)
+    image.paste(0, (5, 5, size[0] - 5, 9))
+    content = io.BytesIO()
+    image.save(content, "TIFF")
+    return content.getvalue()
+
+
+def huge_picture():
+    """A TIFF that says it is 100,000 pixels wide and high, as a decompression bomb does."""
+    content = bytearray(picture())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, start)
+    for entry in range(start + 2, start + 2 + 12 * entries, 12):
+        tag, _ = struct.unpack_from("<HH", content, entry)
+        if tag in (256, 257):  # width and height
+            struct.pack_into("<HHII", content, entry, tag, 4, 1, 100_000)
+    return bytes(content)
+
+
+DAMAGE = {
+    "cut off": lambda content, random: content[: len(content) // 2],
+    "empty": lambda content, random: b"",
+    "noise": lambda content, random: random.bytes(len(content)),
+    "a text": lambda content, random: b"This is no picture.\n",
+    "a bomb": lambda content, random: huge_picture(),
+    "a large file": lambda content, random: content + bytes(tamil.MOST_FILE_BYTES),
+}
+
+
+@pytest.fixture
+def damaged(tmp_path, monkeypatch):
+    """A mirror with 400 letters by synthetic writers to learn from, of which 100 are damaged."""
+    random = np.random.default_rng(0)
+    for part, writers in (("TRAIN", 5), ("TEST", 1)):
+        letters = tmp_path / part
+        synthetic.write_synthetic_writers(letters, writers=writers, trials=2, classes=40)
+        files = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in letters.rglob("*.*")}
+        if part == "TRAIN":
+            chosen = random.choice(sorted(files), 100, replace=False).tolist()
+            for number, name in enumerate(chosen):
+                damage = [*DAMAGE.values()][number % len(DAMAGE)]
+                files[name] = damage(files[name], random)
+        path = tmp_path / "mirror" / "hpl-tamil" / f"{part}.tar.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(path, "w:gz") as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        described = sources.Archive(f"hpl-tamil/{path.name}", f"sha256:{digest}", ())
+        monkeypatch.setattr(tamil, part, (described,))
+    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
+    monkeypatch.setenv("NB_PROFILE", "quick")
+    return chosen
+
+
+PROMISE = pytest.mark.promise(
+    "Hostile conditions",
+    "Damaged images are counted and named, and training goes on without them only if told to",
+)
+
+
+@PROMISE
+def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
+    with pytest.raises(DataError) as caught:
+        tamil.tamil(profile.current(), side=32)
+    first, *named, last_but_one, last = str(caught.value).splitlines()
+    assert first.startswith("100 of the 400 images in ") and "TRAIN.tar.gz" in first
+    assert len(named) == 10 and last_but_one == "  and 90 more"
+    assert {line.split(": ")[0].strip() for line in named} < set(damaged)
+    assert "set NBHELPERS_DAMAGED=skip to go on without them" in last
+    capsys.readouterr()
+
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    letters = tamil.tamil(profile.current(), side=32)
+    assert len(letters.train) + len(letters.validation) == 300 and len(letters.test) == 80
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "TRAIN" in line]
+    assert said.startswith("100 of the 400 images") and "are left out" in said
+    names = Path(said.rpartition(" ")[2]).read_text(encoding="utf-8").splitlines()
+    assert {name.split(": ")[0] for name in names} == set(damaged) and len(names) == 100
+    model = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 156))
+    batches = [data.Batches(part, 64) for part in (letters.train, letters.validation)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    history = training.fit(model, *batches, optimizer=optimizer, epochs=2)
+    assert history.train_loss[1] < history.train_loss[0]
+
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "stop")
+    with pytest.raises(DataError, match="100 of the 400"):  # what is kept does not hide them
+        tamil.tamil(profile.current(), side=32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "ignore")
+    with pytest.raises(sources.SourceError, match=r"'ignore'\. Expected stop or skip"):
+        tamil.tamil(profile.current(), side=32)
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_every_kind_of_damage_is_found(tmp_path, monkeypatch, what):
+    folder = tmp_path / "letters"
+    (folder / "usr_1").mkdir(parents=True)
+    (folder / "usr_1" / "000t01.tiff").write_bytes(picture())
+    content = DAMAGE[what](picture(), np.random.default_rng(1))
+    (folder / "usr_1" / "001t01.tiff").write_bytes(content)
+    with pytest.raises(DataError, match=r"^1 of the 2 images in .*\n  usr_1/001t01.tiff: "):
+        tamil.read_characters(folder, 32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert tamil.read_characters(folder, 32).labels.tolist() == [0]
+
+
+def test_damaged_images_with_a_ground_truth(tmp_path, monkeypatch):
+    contents = {"00000.tiff": picture(), "00001.tiff": b"", "00002.tiff": picture((60, 90))}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "ground_truth.txt").write_text("00000 5\n00001 6\n00002 7\n")
+    with pytest.raises(DataError, match="1 of the 3 images"):
+        tamil.read_characters(tmp_path, 32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert tamil.read_characters(tmp_path, 32).labels.tolist() == [5, 7]
+
+
+@PROMISE
+def test_damaged_drawings_of_one_s_own(tmp_path, monkeypatch, capsys):
+    content = io.BytesIO()
+    drawing = Image.new("L", (150, 140), 255)
+    drawing.paste(0, (60, 20, 80, 120))
+    drawing.save(content, "PNG")
+    for _ in range(2):
+        mine.keep(content.getvalue(), "1", "mnist", tmp_path)
+    (tmp_path / "mnist" / "1" / "0002.png").write_bytes(content.getvalue()[:100])
+    with pytest.raises(DataError, match=r"1 of the 2 images.*\n.*0002\.png(.*\n)*.*DAMAGED=skip"):
+        mine.load("mnist", data.DIGITS, tmp_path)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert mine.load("mnist", data.DIGITS, tmp_path).labels.tolist() == [1]
+    assert "are left out" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------ unsafe code
+
+
+def python_files():
+    """Yield name and text of the package's modules and of the notebooks' code."""
+    for folder in ("nbhelpers", "site", "benchmarks"):
+        for path in sorted((ROOT / folder).glob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        code = [c.source for c in cells if c.cell_type == "code" and not c.source.startswith("%%")]
+        plain = (re.sub(r"(?m)^([ \t]*)[%!].*", r"\1pass", source) for source in code)
+        yield f"notebooks/{path.name}", "\n".join(plain)
+
+
+MODULES = {
+    "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
+}  # fmt: skip
+FUNCTIONS = {"load_learner", "read_pickle", "eval", "exec"}
+
+
+def unsafe(text):
+    """Yield what in a module's text can run a program that a data file holds."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from {name.partition(".")[0] for name in names} & MODULES
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if called == "torch.load" and given.get("weights_only") != "True":
+            yield "torch.load without weights_only=True"
+        for option in ("allow_pickle", "shell"):
+            if given.get(option, "False") != "False":
+                yield option
+        if called.rpartition(".")[2] in FUNCTIONS and (node.args or "eval" not in called):
+            yield called  # model.eval() has no arguments
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "No data file, model or checkpoint can run a program when it is opened"
+)
+def test_nothing_is_loaded_that_could_run_a_program():
+    found = {(name, what) for name, text in python_files() for what in unsafe(text)}
+    # fastai's own export, which notebooks 6 and 8 make and open themselves; its docstring warns.
+    allowed = {("nbhelpers/vision.py", "load_learner")}
+    # Notebook 4 shows on a file of its own what such a file can do, and how to refuse it.
+    demonstration = {"pickle", "torch.load without weights_only=True"}
+    allowed |= {("notebooks/04_a_small_cnn.ipynb", what) for what in demonstration}
+    assert found == allowed
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import pickle", "from joblib import load", "torch.load('x')", "eval('1')",
+     "np.load('x', allow_pickle=True)", "torch.load('x', weights_only=False)",
+     "pd.read_pickle('x')", "subprocess.run('ls', shell=True)", "learner.load_learner('x')"],
+)  # fmt: skip
+def test_unsafe_lines_are_found(line):
+    assert len(list(unsafe(line))) == 1
+    assert not list(unsafe("torch.load('x', weights_only=True)\nmodel.eval()\nnp.load('x')"))
+
+
+SECRETS = {
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a token": r"\b(?:gh[opsu]_[A-Za-z0-9]{36}|github_pat_\w{50,}|hf_[A-Za-z]{34}|pypi-AgE\w{50,}"
+    r"|AKIA[0-9A-Z]{16}|xox[abp]-[0-9A-Za-z-]{20,}|sk-[A-Za-z0-9]{40,})",
+    "a home folder": r"(?<![\w.])(?:/home/|/Users/|C:\\\\?Users\\\\?)[a-z][\w.-]+",
+    "a password in a URL": r"https?://[^\s/:@\"']+:[^\s/:@\"']+@",
+}
+
+
+def test_no_secrets_in_tracked_files():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    found = []
+    for name in listed.stdout.decode().split("\0"):
+        path = ROOT / name
+        if not name or not path.is_file() or path == Path(__file__).resolve():
+            continue
+        text = path.read_bytes().decode("latin-1")
+        found += [(name, what) for what, secret in SECRETS.items() if re.search(secret, text)]
+    assert found == []
+
+
+def test_secrets_would_be_found():
+    lines = ("-----BEGIN RSA PRIVATE KEY-----", f"ghp_{'a1' * 18}", '"/home/anna/x"',
+             "https://me:pass@host/")  # fmt: skip
+    for line, secret in zip(lines, SECRETS.values(), strict=True):
+        assert re.search(secret, line)
+
+
+def test_workflow_may_only_read_and_uses_pinned_actions():
+    path = ROOT / ".github" / "workflows" / "test.yml"
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    used = {step["uses"] for step in steps if "uses" in step}
+    assert used and all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", one) for one in used), used
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+    assert "make audit" in {step.get("run") for step in steps}

@@ -1,0 +1,432 @@
+"""What must hold for every input, tried on inputs that hypothesis makes up.
+
+`make test` tries a few, the same each time; `HYPOTHESIS_PROFILE=thorough` tries many new ones.
+"""
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import struct
+import tarfile
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from test_pad import drawing, reader
+
+from nbhelpers import checkpoints, data, ink, mine, pad, sources, tamil
+from nbhelpers.checkpoints import CheckpointError
+from nbhelpers.data import DataError
+from nbhelpers.ink import InkError
+
+settings.register_profile(
+    "ci", max_examples=40, derandomize=True, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+settings.register_profile(
+    "thorough", settings.get_profile("ci"), max_examples=2_000, derandomize=False
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+pytestmark = pytest.mark.filterwarnings("error")
+BYTES = st.integers(0, 255)
+
+
+@st.composite
+def damaged(draw, content):
+    """Draw what may become of a file: cut off, a changed byte, bytes too many, another file."""
+    place = draw(st.integers(0, max(0, len(content) - 1)))
+    match draw(st.sampled_from(["cut", "changed", "inserted", "other"])):
+        case "cut":
+            return content[:place]
+        case "changed" if content:
+            changed = bytearray(content)
+            changed[place] ^= draw(st.integers(1, 255))
+            return bytes(changed)
+        case "inserted":
+            return content[:place] + draw(st.binary(min_size=1, max_size=40)) + content[place:]
+    return draw(st.binary(max_size=200))
+
+
+# ---------------------------------------------------------------------------------------- IDX
+
+SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
+
+
+def idx(values):
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim)
+    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+@given(SHAPES, st.integers(0, 9), st.data())
+@pytest.mark.promise(
+    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
+)
+def test_idx_files_come_back_or_are_refused(tmp_path, shape, seed, draw):
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(idx(values)))
+    assert np.array_equal(data.read_idx(path, shape), values)
+    where = draw.draw(st.sampled_from(["archive", "content"]))
+    if where == "archive":
+        content = draw.draw(damaged(path.read_bytes()))
+    else:
+        content = gzip.compress(draw.draw(damaged(idx(values))))
+    path.write_bytes(content)
+    try:
+        read = data.read_idx(path, shape)
+    except DataError as error:
+        assert "images.gz" in str(error)
+    else:
+        assert read.shape == shape and read.dtype == np.uint8
+        assert where == "content" or np.array_equal(read, values)
+
+
+def test_an_idx_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros((2, 3), np.uint8)) + bytes(50_000_000)))
+    with pytest.raises(DataError, match="more than 6 values"):
+        data.read_idx(path, (2, 3))
+
+
+# ----------------------------------------------------------------------------------- archives
+
+
+def picture():
+    image = Image.new("1", (30, 20), 1)
+    image.paste(0, (5, 5, 25, 9))
+    content = io.BytesIO()
+    image.save(content, "TIFF")
+    return content.getvalue()
+
+
+PICTURE = picture()
+EVIL = ["../../x/000t01.tiff", "/etc/usr_1/000t01.tiff", "usr_1/../../000t01.tiff", "..", "/",
+        "C:\\usr_1\\000t01.tiff", "usr_1/000t99999999999999999999.tiff", "9" * 5_000 + ".tiff",
+        "usr_١/000t01.tiff", "usr_1/155t01.tiff/", "usr_1/000t01.tiff\n", "ground_truth.txt"]  # fmt: skip
+NAMES = st.one_of(
+    st.builds("usr_{}/{:03}t{:02}.tiff".format, st.integers(1, 3), st.integers(0, 157), BYTES),
+    st.builds("test/{:05}.tiff".format, st.integers(0, 3)),
+    st.sampled_from(EVIL),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+)
+TRUTH = b"0 5\n1 6\n2 7\n3 8\n"
+CONTENTS = st.one_of(st.just(PICTURE), damaged(PICTURE), st.just(TRUTH), st.just(b""))
+LINKS = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+
+
+def write_tar(path, files, links):
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for number, (name, content) in enumerate(files):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+            if number < len(links):
+                link = tarfile.TarInfo(f"usr_9/00{number}t01.tiff")
+                link.type, link.linkname = links[number], "../../../etc/passwd"
+                archive.addfile(link)
+
+
+def write_zip(path, files, _):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same name twice
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files:
+                archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def everything_below(folder):
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
+)
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+@given(
+    files=st.lists(st.tuples(NAMES, CONTENTS), max_size=4),
+    links=st.lists(st.sampled_from(LINKS), max_size=3),
+    draw=st.data(),
+)
+def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
+    monkeypatch.setenv("NBHELPERS_DAMAGED", draw.draw(st.sampled_from(["stop", "skip"])))
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("NBHELPERS_DATA", f"{folder}/data")
+        path = Path(folder) / "archive"
+        write(path, files, links)
+        if draw.draw(st.booleans()):
+            path.write_bytes(draw.draw(damaged(path.read_bytes())))
+        try:
+            read = tamil.read_characters(path, 16)
+        except DataError as error:
+            assert str(path) in str(error) and str(error).encode()
+        else:
+            count = len(read.labels)
+            assert read.images.shape == (count, 16, 16) and read.images.dtype == np.uint8
+            assert count and 0 <= read.labels.min() <= read.labels.max() < tamil.CLASSES
+            assert len(read.writers) == len(read.sizes) == count
+        outside = {p for p in Path(folder).iterdir() if p.name != "data"}
+        assert outside == {path}, "nothing is unpacked"
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A data archive cannot write outside the data folder, whatever it holds"
+)
+@given(
+    files=st.lists(st.tuples(NAMES, CONTENTS), min_size=1, max_size=4),
+    links=st.lists(st.sampled_from(LINKS), max_size=3),
+)
+def test_fetched_archives_stay_in_the_data_folder(monkeypatch, files, links):
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in ("a/b/data", "mirror"):
+            (root / name).mkdir(parents=True)
+        path = root / "mirror" / "letters.tar.gz"
+        write_tar(path, files, links)
+        monkeypatch.setenv("NBHELPERS_DATA", str(root / "a" / "b" / "data"))
+        monkeypatch.setenv("NBHELPERS_MIRROR", str(path.parent))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        before = everything_below(root)
+        fetched = sources.fetch(sources.Archive(path.name, f"sha256:{digest}", ()))
+        try:
+            tamil._imported(fetched, 16, "kept")
+        except DataError:
+            pass
+        inside = root / "a" / "b" / "data"
+        after = {p: c for p, c in everything_below(root).items() if inside not in p.parents}
+        assert after == before
+
+
+@given(st.dictionaries(st.integers(0, 999_999_999), st.integers(0, 155)), st.data())
+def test_label_files_come_back_or_are_refused(truth, draw):
+    content = "".join(f"{number:05} {label:03}\n" for number, label in truth.items()).encode()
+    assert tamil._ground_truth("here", content) == truth
+    try:
+        read = tamil._ground_truth("here", draw.draw(damaged(content)))
+    except DataError as error:
+        assert str(error).startswith("here: ") and len(str(error)) < 400
+    else:
+        assert all(0 <= label < tamil.CLASSES for label in read.values())
+
+
+# -------------------------------------------------------------------------------- checkpoints
+
+TYPES = [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
+
+
+@st.composite
+def tensors(draw):
+    shape = draw(st.lists(st.integers(0, 3), max_size=4))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    tensor = (8 * torch.rand(shape, generator=generator)).to(draw(st.sampled_from(TYPES)))
+    if tensor.dim() == 4 and draw(st.booleans()):
+        return tensor.to(memory_format=torch.channels_last)
+    return tensor.transpose(0, -1) if tensor.dim() == 3 and draw(st.booleans()) else tensor
+
+
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+KEYS = st.one_of(st.text(max_size=5), st.integers())
+STATES = st.dictionaries(
+    KEYS,
+    st.recursive(
+        st.one_of(PLAIN, tensors(), tensors().map(lambda t: t.size())),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.lists(inner, max_size=3).map(tuple),
+            st.dictionaries(KEYS, inner, max_size=3),
+        ),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+def same(one, other):
+    """Return whether two states are equal, the types and layouts in them included."""
+    if isinstance(one, tuple):  # a torch.Size comes back as one
+        return isinstance(other, tuple) and same(list(one), list(other))
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return (
+            one.dtype == other.dtype
+            and torch.equal(one, other)
+            and (one.dim() != 4 or one.is_contiguous() or one.stride() == other.stride())
+        )
+    if isinstance(one, dict):
+        pairs = zip(one.items(), other.items(), strict=False)
+        return len(one) == len(other) and all(same([*a], [*b]) for a, b in pairs)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A checkpoint comes back as it was saved, or as one clear error"
+)
+@given(STATES, st.data())
+def test_checkpoints_come_back_or_are_refused(tmp_path, state, draw):
+    path = tmp_path / "state"
+    checkpoints.save(path, state)
+    assert same(state, checkpoints.load(path))
+    path.write_bytes(draw.draw(damaged(path.read_bytes())))
+    try:
+        read = checkpoints.load(path)
+    except CheckpointError as error:
+        assert "Delete it" in str(error)
+    else:
+        assert same(state, read), "a change that changes nothing, such as a blank"
+
+
+def test_a_changed_weight_in_a_checkpoint_is_noticed(tmp_path):
+    path = tmp_path / "state"
+    checkpoints.save(path, {"weights": torch.rand(100)})
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.load(path)
+
+
+# ---------------------------------------------------------------------------------------- ink
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
+
+
+@st.composite
+def pictures(draw):
+    """Draw a picture of any size: noise, strokes, stripes, spots or a gradient, in any mode."""
+    long, short = draw(st.sampled_from([(300, 300), (600, 12), (60, 60), (12, 12)]))
+    size = [draw(st.integers(1, long)), draw(st.integers(1, short))]
+    size = size[::-1] if draw(st.booleans()) else size
+    random = np.random.default_rng(draw(st.integers(0, 999)))
+    paper, dark = draw(BYTES), draw(BYTES)
+    image = Image.new("L", size, paper)
+    pen = ImageDraw.Draw(image)
+    for _ in range(draw(st.integers(0, 4))):
+        corners = (random.random((draw(st.integers(2, 5)), 2)) * size).ravel().tolist()
+        pen.line(corners, dark, draw(st.integers(1, 30)))
+    values = np.asarray(image, np.float32)
+    match draw(st.sampled_from(["plain", "noise", "gradient", "stripes", "spots"])):
+        case "noise":
+            values = values + random.normal(0, draw(st.integers(1, 80)), values.shape)
+        case "gradient":
+            values = values + np.linspace(0, draw(BYTES), values.shape[1])
+        case "stripes":
+            values[:: draw(st.integers(2, 20))] = dark
+        case "spots":
+            values = np.where(random.random(values.shape) < 0.02, dark, values)
+    image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    mode = draw(st.sampled_from(MODES))
+    if mode in ("LAB", "HSV"):
+        return Image.merge(mode, [image] * 3)
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    return image.convert(mode)
+
+
+def check(make):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            steps = make()
+        except InkError as error:
+            assert len(str(error)) < 300
+            return
+        finally:
+            assert not said, "nothing but the error reaches the screen"
+    side = len(steps.normalised)
+    assert steps.normalised.shape == (side, side) and steps.normalised.dtype == torch.uint8
+    assert steps.normalised.max() > 100, "there is ink"
+    assert steps.ink.dtype == steps.crop.dtype == torch.uint8
+    assert max(steps.ink.shape) <= ink.WORKING and min(steps.crop.shape) >= 1
+    assert 0 < steps.pen <= 1
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
+)
+@settings(max_examples=2 * settings.default.max_examples)
+@given(pictures(), st.sampled_from(["mnist", "tamil"]), st.sampled_from([28, 48, 64]))
+def test_any_picture_is_read_or_refused(image, form, side):
+    check(lambda: ink.to_form(image, form, side))
+
+
+@given(
+    st.one_of(st.just((2, 3)), st.lists(st.integers(0, 40), min_size=1, max_size=4).map(tuple)),
+    st.sampled_from(["u1", "u2", "i4", "i8", "f4", "f8", "?", "f2", "c8"]),
+    st.floats(allow_nan=True, width=16),
+    st.integers(0, 99),
+)
+def test_any_array_is_read_or_refused(shape, kind, scale, seed):
+    random = np.random.default_rng(seed).random(shape)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a number that an integer cannot hold
+        values = (random * scale).astype(kind)
+    check(lambda: ink.to_mnist(values))
+
+
+FILES = {}
+for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM"):
+    content = io.BytesIO()
+    Image.open(io.BytesIO(drawing())).save(content, format=kind)
+    FILES[kind] = content.getvalue()
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
+)
+@given(st.sampled_from(sorted(FILES)), st.data())
+def test_damaged_files_are_read_or_refused(kind, draw):
+    content = draw.draw(damaged(FILES[kind]))
+    check(lambda: ink.to_mnist(content))
+
+
+# -------------------------------------------------------------------------------------- the pad
+
+JSON = st.recursive(
+    PLAIN,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner)),
+    max_leaves=4,
+)
+MESSAGES = st.one_of(
+    JSON,
+    st.fixed_dictionaries(
+        {"kind": st.one_of(st.sampled_from(["picture", "keep", "next"]), JSON)},
+        optional={"label": st.one_of(st.text(), JSON), "source": JSON, "view": JSON, "number": JSON},
+    ),
+)
+BUFFERS = st.lists(st.one_of(st.just(drawing()), damaged(drawing())), max_size=2)
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "Whatever the drawing pad is sent, it answers and keeps working"
+)
+@given(MESSAGES, BUFFERS)
+def test_the_pad_answers_whatever_it_is_sent(content, buffers):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        widget = pad.Pad(reader(), folder=root / "a" / "mine")
+        sent = []
+        widget.send = sent.append
+        widget._handle_custom_msg(content, [memoryview(one) for one in buffers])
+        (answer,) = sent
+        assert answer["kind"] in ("answer", "kept", "done")
+        assert [path.name for path in root.iterdir()] in ([], ["a"])
+
+
+@given(st.text(min_size=1))
+def test_any_label_has_a_folder_of_its_own(label):
+    name = mine._name(label)
+    assert mine._label(name) == label
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789U+ABCDEF-")
