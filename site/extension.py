@@ -37,6 +37,7 @@ FORMS = {
     "model card": r"(?<!graphics )cards?",
     "normalisation": r"normalis(?:ation|ed|e)",
     "optimizer": r"optimi[sz]ers?",
+    "process": r"process(?:es)?",
     "overfitting": r"overfit(?:ting|s)?",
     "probability": r"probabilit(?:y|ies)",
     "stratified": r"stratified",
