@@ -4,6 +4,7 @@
 #   PYTHON=python3.12          the Python that .venv is made with
 
 PYTHON ?= python3
+VERIFY ?= 02
 ifeq ($(OS),Windows_NT)
   BIN := .venv/Scripts
 else
@@ -26,7 +27,7 @@ NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--dist loadscope notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help run site test test-full test-browser lint lab data bench readme publish doctor lock clean
+.PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish doctor audit lock clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {t:<12} {h}') for t, h in \
@@ -39,8 +40,12 @@ site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, ex
 	$(PY) site/build.py
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
-	$(PY) -m pytest -q tests
+	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile tests
 	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
+	@$(PY) -c "import pathlib, time; f = pathlib.Path('build/test_started'); \
+	s = time.time() - f.stat().st_mtime; f.with_name('test_seconds').write_text(f'{s:.0f}\n'); \
+	print(f'make test took {s / 60:.1f} minutes')"
 
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
 	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
@@ -66,12 +71,22 @@ bench: $(READY) ## the published ways of training and loading beside ours, on th
 readme: $(READY) ## write the measured results into the README
 	$(PY) -m nbhelpers readme
 
+compare: $(READY) ## this machine's results beside the committed reference (PROFILE=, NOTEBOOKS=)
+	$(PY) -m nbhelpers compare $(NOTEBOOKS)
+
+verify: $(READY) ## execute all twice from scratch: the same again? (NOTEBOOKS= in small, VERIFY= at full)
+	$(PY) -m nbhelpers verify $(NOTEBOOKS) --full $(VERIFY)
+
 publish: $(READY) ## execute on the full data and commit-ready: notebooks, results, README
 	NB_PROFILE=full NBHELPERS_SAMPLE=never $(PY) -m nbhelpers run $(NOTEBOOKS) --force --publish
 	$(PY) -m nbhelpers readme
 
 doctor: $(READY) ## what this machine has, and what a run would use
 	$(PY) -m nbhelpers doctor
+
+audit: $(READY) ## known weaknesses of the packages in requirements.lock; needs the internet
+	UV_HTTP_TIMEOUT=15 UV_HTTP_RETRIES=1 $(BIN)/uvx --quiet pip-audit --requirement requirements.lock \
+	--no-deps --disable-pip --progress-spinner off --timeout 15
 
 lock: $(READY) ## resolve requirements.txt into requirements.lock
 	$(BIN)/uv pip compile -q requirements.txt --universal --python-version 3.11 --upgrade \

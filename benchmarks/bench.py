@@ -3,10 +3,10 @@
 Each recipe trains as it was published and through `nbhelpers`, until the accuracy on the MNIST test
 images first reaches the mark. The published ways: R3 turns images into tensors one by one, by PIL
 transforms in a `DataLoader`; R1 draws items of one tensor through a `DataLoader`; both in float32
-with their own optimizer. For Tamil, where no published training can be repeated as it was, ours
-stands alone: the network of notebook 07 on the official split, to the accuracy that was published
-for it. The test images only stop the clock here: nothing is chosen on them, and no result of the
-notebooks comes from here.
+with their own optimizer. On Tamil the network of notebook 07 is trained to the accuracy that was
+published for the official split, and R5's ResNet-34 as `r5.py` describes it; that is given up after
+`STOP` times the seconds that ours took, and what is told then is a lower bound. The test images
+only stop the clock here: nothing is chosen on them, and no result of the notebooks comes from here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import r5
 import torch
 from PIL import Image
 from torch import nn
@@ -86,6 +87,7 @@ def one_tensor(split: data.Split) -> TorchDataset:
 
 TAMIL_MARK = 0.907  # published for the official test split
 TAMIL_EPOCHS = 2
+STOP = 5  # times our seconds, when R5 is given up
 CONTESTS = [
     Contest(
         "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
@@ -145,7 +147,7 @@ def our_way(
     return _outcome(contest.mark, history.seconds[last], last + 1, accuracy)
 
 
-def tamil_alone(hpl: data.Dataset, run: profile.Profile) -> dict[str, float]:
+def our_tamil(hpl: data.Dataset, run: profile.Profile) -> dict[str, float]:
     """Train notebook 07's network for two epochs; return what `our_way` returns.
 
     Its accuracy counts only with the statistics of unchanged images, so it is read once, at the
@@ -186,7 +188,7 @@ def _outcome(mark: float, seconds: float, epochs: int, accuracy: float) -> dict[
 
 def _print_row(name: str, way: str, mark: float, got: dict[str, float]) -> None:
     print(
-        f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8}"
+        f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8.3g}"
         f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
         + ("" if got["reached"] else f"  (did not reach {mark})")
     )
@@ -222,9 +224,17 @@ def main() -> None:
         ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
         print(f"{contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
         report["contests"][contest.name] = {"mark": contest.mark, "speed_up": ratio, **ways}
-    name, ours = "compact CNN (Tamil)", tamil_alone(hpl, run)
+    name, ours = "compact CNN (Tamil)", our_tamil(hpl, run)
     _print_row(name, "ours", TAMIL_MARK, ours)
-    report["contests"][name] = {"mark": TAMIL_MARK, "ours": ours}
+    held_out = set(hpl.validation.writers.tolist())
+    published = r5.published_way(held_out, TAMIL_MARK, STOP * ours["seconds"], run)
+    _print_row(name, "published", TAMIL_MARK, published)
+    ratio, at_least = published["seconds"] / ours["seconds"], not published["reached"]
+    print(f"{name:<20}to {TAMIL_MARK}: {'at least ' * at_least}{ratio:.1f} times faster\n")
+    report["contests"][name] = {
+        "mark": TAMIL_MARK, "speed_up": ratio, "at_least": at_least,
+        "ours": ours, "published": published,
+    }  # fmt: skip
     write(report, "training", run)
 
 

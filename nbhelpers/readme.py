@@ -6,7 +6,8 @@ import json
 import re
 import statistics
 
-from nbhelpers.sources import project_folder
+from nbhelpers import promises
+from nbhelpers.sources import project_folder, written
 
 PLACE = "full-cpu"  # the committed reference
 
@@ -15,11 +16,18 @@ def write() -> int:
     """Bring README.md and its picture up to date; return 0."""
     from nbhelpers.reporting import ladder_figure
 
+    promises.take_over(project_folder())
     path = project_folder() / "README.md"
-    path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with path.open(encoding="utf-8", newline="") as file:
+        line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
+    text = updated(path.read_text(encoding="utf-8"))
+    with written(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline=line_end)
     figure = ladder_figure(by_data_set(records()))
     picture = project_folder() / "results" / "ladder.png"
-    figure.savefig(picture, metadata={"Software": None}, bbox_inches="tight")
+    with written(picture) as unfinished:
+        options = {"format": "png", "metadata": {"Software": None}, "bbox_inches": "tight"}
+        figure.savefig(unfinished, **options)
     print(f"{path.name} and results/ladder.png are up to date")
     return 0
 
@@ -47,6 +55,7 @@ def updated(text: str) -> str:
         ("results", "\n\n".join([*tables, _conditions(records())])),
         ("wild", wild(records())),
         ("bench", bench(records("bench-cpu"))),
+        ("promises", promises.table(project_folder())),
     ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
@@ -142,14 +151,21 @@ def speed(entry: dict) -> str:
         "|---|---|---|---|---|---|",
     ]
     for contest, measured in entry["contests"].items():
-        ratio = f"**{measured['speed_up']:.1f}**" if "speed_up" in measured else ""
+        least = "at least " if measured.get("at_least") else ""
+        ratio = f"{least}**{measured['speed_up']:.1f}**" if "speed_up" in measured else ""
         for way in ("published", "ours"):
             if got := measured.get(way):
+                given_up = "" if got["reached"] else ", given up"
                 lines.append(
                     f"| {contest}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
-                    f"| {got['epochs']} | {got['seconds']:.1f} | {ratio if way == 'ours' else ''} |"
+                    f"| {_epochs(got['epochs'])} | {got['seconds']:.1f}{given_up} "
+                    f"| {ratio if way == 'ours' else ''} |"
                 )
     return "\n".join(lines)
+
+
+def _epochs(count: float) -> str:
+    return str(count) if isinstance(count, int) else f"{count:.2f}"
 
 
 def loading(entry: dict) -> str:

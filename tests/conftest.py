@@ -1,12 +1,18 @@
-"""What several tests use: a data folder of their own, and a real HTTP server with moods."""
+"""What several tests use: a data folder of their own, a real HTTP server with moods, and promises.
 
+A test that proves what the README promises carries `@pytest.mark.promise(group, text)`.
+"""
+
+import contextlib
 import http.server
+import os
 import threading
 import time
 
 import pytest
+from filelock import FileLock
 
-from nbhelpers import sources
+from nbhelpers import promises, sources
 
 CONTENT = bytes(range(256)) * 4_000  # 1 MB
 
@@ -15,6 +21,7 @@ CONTENT = bytes(range(256)) * 4_000  # 1 MB
 def own_data_folder(tmp_path, monkeypatch):
     """Keep every test away from the user's downloads, mirror and results."""
     monkeypatch.setenv("NBHELPERS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("NBHELPERS_ARTIFACTS", str(tmp_path / "artifacts"))
     for name in ("NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "NB_PROFILE", "NB_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     sources._silent_hosts.clear()
@@ -44,10 +51,22 @@ class Moody(http.server.BaseHTTPRequestHandler):
         content = CONTENT[start:]
         if mood == "corrupted":
             content = bytes(len(content))
+        elif mood == "error-page":
+            start, content = 0, b"<html><title>Please log in</title></html>"
+        elif mood == "too-short":
+            content = content[:-1]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header(
+            *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))
+        )
         self.end_headers()
-        if mood == "truncated" or (mood == "breaks-once" and not start):
+        if mood in ("endless", "trickling"):
+            with contextlib.suppress(OSError):  # whoever listens has heard enough
+                for _ in range(1_000):
+                    self.wfile.write(bytes(1 << 16) if mood == "endless" else b"x")
+                    time.sleep(0 if mood == "endless" else 0.02)
+            self.close_connection = True
+        elif mood == "truncated" or (mood == "breaks-once" and not start):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
         elif mood == "stalled":
@@ -64,13 +83,76 @@ class Moody(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """A server at `server.url`; `server.seen` lists (mood, first byte) of each request."""
-    monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(sources, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(sources, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(sources, "STALL_SECONDS", 0.8)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     server.seen, server.patience = [], 3
     server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     yield server
     server.shutdown()
     server.server_close()
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers report to the main process
+        config.pluginmanager.register(Promises(), "promises")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        kept = [list(mark.args) for mark in item.iter_markers("promise")]
+        if any(len(args) != 2 or args[0] not in promises.GROUPS for args in kept):
+            expected = f"promise(group, text), the group one of {', '.join(promises.GROUPS)}"
+            raise pytest.UsageError(f"{item.nodeid}: expected {expected}")
+        item.user_properties.append(("promises", kept))
+
+
+class Promises:
+    """Collects what became of the tests, and writes that of promises to `build/promises.json`."""
+
+    def __init__(self):
+        self.tests = {}
+
+    def pytest_runtest_logreport(self, report):
+        """Take in one phase of one test; the runs of a parametrised test count as one test."""
+        file, _, name = report.nodeid.partition("::")
+        properties = dict(report.user_properties)
+        entry = self.tests.setdefault((file, name.partition("[")[0]), {"outcomes": set()})
+        entry["promises"] = properties.get("promises", [])
+        entry["seconds"] = entry.get("seconds", 0.0) + report.duration
+        entry["seen"] = properties.get("seen", "")
+        if report.skipped:
+            entry["reason"] = promises.plain(report.longrepr[2])
+        if report.when == "call" or not report.passed:
+            entry["outcomes"].add(report.outcome)
+
+    def pytest_sessionfinish(self, session):
+        """Write; entries of tests that did not run stay as they were."""
+        ran = {}
+        for (file, name), entry in self.tests.items():
+            outcomes = entry.pop("outcomes")
+            worst = next((o for o in ("failed", "passed", "skipped") if o in outcomes), None)
+            if worst:
+                kept = {"outcome": worst, "reason": "", "seconds": 0.0} | entry
+                kept["seconds"] = round(kept["seconds"], 2)
+                ran.setdefault(file, {"tests": {}})["tests"][name] = kept
+        if not any(e["promises"] for file in ran.values() for e in file["tests"].values()):
+            return
+        environment = _environment()
+        for content in ran.values():
+            content["environment"] = environment
+        root = session.config.rootpath
+        path = root / "build" / "promises.json"
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(f"{path}.lock"):  # another session may end at the same time
+            promises.write(path, promises.merged(promises.read(path), ran, root))
+
+
+def _environment():
+    from nbhelpers import profile, reporting
+
+    return reporting.environment(profile.current()) | {"cores": os.cpu_count()}

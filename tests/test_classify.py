@@ -44,12 +44,18 @@ def test_one_line_for_each_picture(pictures, folder, capsys):  # noqa: F811
     assert lines[0].startswith(f"0.png: {reader.read('0.png').choices[0].text}, probability ")
 
 
+@pytest.mark.promise(
+    "Results", "`classify` says when it is not sure, in words and by its exit status"
+)
 def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):  # noqa: F811
     assert classify("0.png", models_folder=set_threshold(folder, 2.0)) == 3
     out, err = capsys.readouterr()
     assert out.startswith("0.png: not sure between ") and err == ""
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
 def test_errors_do_not_stop_the_others(pictures, folder, capsys):  # noqa: F811
     set_threshold(folder, 2.0)
     assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1
@@ -112,6 +118,9 @@ def test_usage(capsys):
     assert all(f"\n  {status}  " in text for status in range(4))
 
 
+@pytest.mark.promise(
+    "Results", "`classify` says when it is not sure, in words and by its exit status"
+)
 def test_as_a_command_in_another_process(pictures, folder):  # noqa: F811
     """In a terminal that knows ASCII only, with a photograph's kinds of files."""
     change_card(folder, classes=list("அஆஇஈஉஊஎஏஐஒ"), threshold=0.0)

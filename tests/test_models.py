@@ -160,6 +160,9 @@ def expected_probabilities(images, temperature):
     return (logits / temperature).softmax(1)
 
 
+@pytest.mark.promise(
+    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+)
 def test_onnx_alone_needs_only_the_picture():
     """Any program can use it: one file, ink of 0 to 1 in, probabilities out."""
     where, card, _ = saved()
@@ -186,6 +189,9 @@ def test_files_do_not_tell_where_they_were_made():
         assert b".py" not in content and str(sources.project_folder()).encode() not in content
 
 
+@pytest.mark.promise(
+    "Results", "The probabilities of a saved model are calibrated on validation images"
+)
 def test_temperature_and_threshold_are_those_of_the_validation_images():
     where, card, _ = saved()
     validation = trained()[1].validation
@@ -211,6 +217,9 @@ def test_temperature_can_be_given(tmp_path):
     assert np.abs(found - expected_probabilities(images, 0.5).numpy()).max() < 1e-5
 
 
+@pytest.mark.promise(
+    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+)
 def test_difference_from_pytorch_is_an_error_and_writes_nothing(tmp_path, monkeypatch):
     model, digits, result = trained()
     monkeypatch.setattr(models, "_exported", lambda *_: onnx.load(saved()[0] / GRAPH))
@@ -233,6 +242,9 @@ def test_wrong_arguments(changes, message, tmp_path):
         models.save(model, "x", RUN, digits, result, **LENET | changes, folder=tmp_path)
 
 
+@pytest.mark.promise(
+    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+)
 @pytest.mark.filterwarnings("error")
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
@@ -271,6 +283,9 @@ def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
 # ---------------------------------------------------------------------- temperature and threshold
 
 
+@pytest.mark.promise(
+    "Results", "The probabilities of a saved model are calibrated on validation images"
+)
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
 def test_temperature_makes_probabilities_honest(true_temperature):
     """Labels drawn from the softmax of logits: any factor on the logits is found again."""
@@ -466,6 +481,9 @@ def without_card(path):
         save_file(load_file(path), path)
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
+)
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
 @pytest.mark.parametrize(
     ("damage", "message"),
@@ -504,6 +522,9 @@ def test_weights_of_another_shape_are_refused(folder):
         models.reader("lenet", folder)
 
 
+@pytest.mark.promise(
+    "Hostile conditions", "No data file, model or checkpoint can run a program when it is opened"
+)
 def test_models_py_has_nothing_that_runs_what_a_file_says():
     tree = ast.parse(inspect.getsource(models))
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -536,6 +557,9 @@ def test_loaded_model_goes_on_learning():
 # --------------------------------------------------------------------------------------- networks
 
 
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
 @pytest.mark.parametrize(
     ("notebook", "name", "side"),
     [("05_lenet", "lenet", 28), ("07_tamil_from_scratch", "compact_cnn", 64)],

@@ -61,34 +61,50 @@ def test_valid_and_small(path, notebook):
     assert path.stat().st_size < MEGABYTES * 1e6
 
 
+@pytest.mark.promise(
+    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+)
 def test_executed_in_order_from_top_to_bottom(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
 
 
+@pytest.mark.promise(
+    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+)
 def test_no_error_and_no_warning(notebook):
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
     assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
     assert not re.search(r"Warning\b", shown_text(notebook))
 
 
+@pytest.mark.promise(
+    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+)
 def test_real_data_at_the_full_profile(notebook):
     assert "SAMPLE DATA" not in shown_text(notebook)
     assert "full profile" in shown_text(notebook)
 
 
+@pytest.mark.promise(
+    "Notebooks", "Committed notebooks hold no paths of a machine and no residue of widgets"
+)
 def test_no_machine_path_and_no_progress_residue(notebook):
     text = shown_text(notebook) + prose(notebook)
     assert not re.search(r"/(home|root|tmp|Users|work|mnt|opt)/|[A-Z]:\\\\", text)
     assert not re.search(r"<progress|\d+%\|", text)
 
 
+@pytest.mark.promise(
+    "Notebooks", "Committed notebooks hold no paths of a machine and no residue of widgets"
+)
 def test_no_widget_state_and_no_timing_metadata(notebook):
     assert "widgets" not in notebook.metadata
     assert not [cell for cell in notebook.cells if "execution" in cell.metadata]
     assert "widget-view" not in shown_text(notebook)
 
 
+@pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
 def test_every_figure_has_an_alternative_text(notebook):
     for output in outputs(notebook):
         if "image/png" in output.get("data", {}):
@@ -107,6 +123,9 @@ def test_one_title_and_numbered_sections(path, notebook):
     assert [line[: len(start)] for line, start in zip(sections, expected, strict=True)] == expected
 
 
+@pytest.mark.promise(
+    "Site and playground", "Every link of the site and of this README leads somewhere"
+)
 def test_links_between_notebooks_lead_somewhere(notebook):
     for target in re.findall(r"\]\(([^)#]+\.ipynb)[^)]*\)", prose(notebook)):
         assert (FOLDER / target).exists(), target

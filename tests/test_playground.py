@@ -93,6 +93,9 @@ def drawn(strokes, pen):
     return np.dstack([grey] * 3)
 
 
+@pytest.mark.promise(
+    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
+)
 @pytest.mark.parametrize(("form", "make"), [("mnist", digit_pictures), ("tamil", letter_pictures)])
 def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
     pictures, card = make(), FORMS[form]
@@ -108,6 +111,9 @@ def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
     assert same >= 0.95 * len(pictures)
 
 
+@pytest.mark.promise(
+    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
+)
 def test_refuses_in_the_same_words(tmp_path):
     side = clean_pictures.SIDE
     empty = np.full((side, side, 3), 255, np.uint8)

@@ -49,6 +49,7 @@ def test_owner_s_packages_are_required():
     assert set(owners) <= set(names)
 
 
+@pytest.mark.promise("Results", "This README shows what the records in `results/` hold")
 def test_readme_shows_what_was_measured():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.updated(text) == text, "stale: run `make readme`"
@@ -68,6 +69,9 @@ def test_readme_shows_the_loaders_once_they_are_measured():
     assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in both
 
 
+@pytest.mark.promise(
+    "Site and playground", "Every link of the site and of this README leads somewhere"
+)
 def test_readme_links_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

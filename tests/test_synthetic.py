@@ -65,6 +65,9 @@ def test_letters_can_be_recognised_across_writers(folder):
     assert 0.15 < accuracy < 0.98
 
 
+@pytest.mark.promise(
+    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
+)
 def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     write = synthetic.write_synthetic_writers
     monkeypatch.setattr(

@@ -42,6 +42,7 @@ def test_learns(split):
     assert history.seconds == sorted(history.seconds)
 
 
+@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
 def test_same_seed_same_numbers(split):
     first, second = run(split, 2)[1], run(split, 2)[1]
     assert first.train_loss == second.train_loss
@@ -51,6 +52,9 @@ def test_bfloat16_learns_too(split):
     assert run(split, 6, precision=torch.bfloat16)[1].validation_accuracy[-1] > 0.99
 
 
+@pytest.mark.promise(
+    "Training", "An interrupted training goes on from its checkpoint with the same numbers"
+)
 def test_resumed_training_gives_the_same_numbers(split, tmp_path, monkeypatch):
     """Killed in the middle of the fourth epoch, then called again."""
     whole, history = run(split, 6)
@@ -80,6 +84,9 @@ def test_a_loss_that_is_no_number_is_told(split):
         run(split, 1, model=model)
 
 
+@pytest.mark.promise(
+    "Training", "Accuracy is measured with dropout off, and each image counts once"
+)
 def test_evaluation_counts_images_not_batches(split):
     class Says0(nn.Module):
         def __init__(self):
@@ -97,6 +104,9 @@ def test_evaluation_counts_images_not_batches(split):
     assert score.loss == pytest.approx(expected.item())
 
 
+@pytest.mark.promise(
+    "Training", "Accuracy is measured with dropout off, and each image counts once"
+)
 def test_evaluation_switches_dropout_off_and_training_on_again(split):
     model, _ = run(split, 1, model=new_model(0.5))
     batches = Batches(split, 64)

@@ -41,6 +41,9 @@ def test_the_digit_can_be_found(condition, digits):
     assert np.median(alike) > (0.5 if "pen" in condition or "rotated" in condition else 0.8)
 
 
+@pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
 @pytest.mark.parametrize("condition", wild.CONDITIONS)
 @pytest.mark.parametrize("prepare", [ink.to_mnist, ink.to_tamil])
 def test_a_blank_page_is_never_a_character(condition, prepare):

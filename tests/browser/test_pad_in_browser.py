@@ -42,6 +42,10 @@ def easy(lenet):
     return chosen
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_reads_what_the_mouse_writes(page, easy):
     picture(page, "empty")
     for text, image in easy.items():
@@ -84,6 +88,10 @@ def test_undo_clear_and_pen_width(page):
     width.fill(before)
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_keyboard_alone(page):
     one_by_keyboard(page)
     picture(page, "keyboard")
@@ -131,6 +139,10 @@ def test_what_is_read_goes_to_a_screen_reader(page, easy):
     assert all(names)
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_a_finger_draws_in_the_dark_theme(show, easy):
     page = show(theme="JupyterLab Dark", has_touch=True, color_scheme="dark")
     touch = page.context.new_cdp_session(page)

@@ -202,6 +202,10 @@ def shot(page, name):
 # --------------------------------------------------------------------------------- the same answers
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "The playground answers 500 test images as Python does, 99.5 % of them at least",
+)
 @pytest.mark.parametrize("key", NAMES)
 def test_answers_are_those_of_python(key, page, site, readers, data_sets):
     """500 test images, as the pad would export them."""
@@ -282,6 +286,10 @@ def test_answers_are_those_of_python(key, page, site, readers, data_sets):
 # ----------------------------------------------------------------------------------------- drawing
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_digits_are_read_as_the_mouse_writes_them(page, easy):
     shot(page, "playground_empty")
     for text, image in easy.items():
@@ -358,11 +366,19 @@ def test_the_other_model_reads_the_same_drawing(page, readers):
     assert page.locator(".nbh-choices svg").count() == 5
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_keyboard_alone(page):
     one_by_keyboard(page)
     shot(page, "playground_keyboard")
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_a_finger_draws_on_a_phone(visit, easy):
     page = visit("dark", width=375, height=812, has_touch=True)
     touch = page.context.new_cdp_session(page)
@@ -382,6 +398,10 @@ def test_a_finger_draws_on_a_phone(visit, easy):
     assert wide <= room
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 def test_light_and_dark_follow_the_page(visit, easy):
     page = visit(width=1280, color_scheme="dark")
     write(page, strokes_of(easy["3"]))
@@ -404,6 +424,7 @@ def test_says_what_the_models_are(page, readers):
 # ------------------------------------------------------------------------------ speed and the rest
 
 
+@pytest.mark.promise("Speed", "The playground answers a stroke within 0.2 seconds")
 def test_answers_come_at_once(visit, easy):
     page = visit(width=1280)
     page.evaluate(
@@ -462,6 +483,10 @@ def test_a_missing_model_is_told(site, new_page):
     page.get_by_text("lenet.onnx: HTTP status 404").wait_for()
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "In a browser no page has an error, a foreign request or a serious barrier (axe)",
+)
 def test_axe_finds_no_fault(visit, easy):
     axe = SITE / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.is_file():

@@ -121,6 +121,10 @@ def barriers(page, **options):
     ]
 
 
+@pytest.mark.promise(
+    "Site and playground",
+    "In a browser no page has an error, a foreign request or a serious barrier (axe)",
+)
 def test_every_page_is_sound(watch, address, names, faults):
     """No error or foreign request, nothing sticks out, no barrier: wide, narrow, light, dark."""
     page = watch(address, width=WIDE, height=800)

@@ -1,0 +1,236 @@
+"""What the project promises, the tests that prove it, and what was seen when they last ran.
+
+A test says what it proves by `@pytest.mark.promise(group, text)`. While tests run,
+`tests/conftest.py` collects what became of them in `build/promises.json`; `make readme` takes that
+over into `results/promises.json`, which is committed, and from there into the README's table.
+Speeds are not tests: their rows come from what `make bench`, `make publish` and `make test`
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbhelpers.sources import written
+
+GROUPS = (
+    "Data",
+    "Training",
+    "Results",
+    "Notebooks",
+    "Site and playground",
+    "Hostile conditions",
+    "Speed",
+)
+NOTEBOOK_LIMITS = {"quick-cpu": 15, "full-cpu": 120}  # minutes for all of them, by place
+TEST_LIMIT = 12  # minutes
+LOADER_SHARE = 0.15  # of an epoch
+NOT_YET = "not measured yet"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a promise, Markdown links to what tests it, and what was seen."""
+
+    group: str
+    promise: str
+    tested_by: str
+    seen: str
+
+
+def read(path: Path) -> dict:
+    """Return what JSON file `path` holds, or an empty dictionary where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write(path: Path, content: dict) -> None:
+    """Write `content` to the JSON file `path`, whole or not at all."""
+    with written(path) as unfinished:
+        text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def merged(known: dict, ran: dict, root: Path) -> dict:
+    """Return the outcomes in `known`, brought up to date by those of the tests that `ran`.
+
+    Both hold, by test file, the `environment` and by name the `tests`. A test that did not run
+    keeps its entry, as long as it and its promise are still there.
+
+    Args:
+        known: earlier outcomes.
+        ran: newer ones.
+        root: the folder that the files' names begin at.
+    """
+    files = {}
+    for name in sorted(known.keys() | ran.keys()):
+        path = root / name
+        source = path.read_text(encoding="utf-8") if path.exists() else ""
+        older, newer = known.get(name, {}), ran.get(name, {})
+        tests = {}
+        for test, entry in (older.get("tests", {}) | newer.get("tests", {})).items():
+            kept = [promise for promise in entry["promises"] if promise[1] in source]
+            if kept and f"def {test.rpartition('::')[2]}(" in source:
+                tests[test] = entry | {"promises": kept}
+        if tests:
+            files[name] = {"environment": (newer or older)["environment"], "tests": tests}
+    return files
+
+
+def take_over(root: Path) -> None:
+    """Bring what ran here, as `build/` of the project at `root` has it, into `results/`."""
+    path = root / "results" / "promises.json"
+    known = read(path)
+    ran = read(root / "build" / "promises.json")
+    content = {"files": merged(known.get("files", {}), ran, root)}
+    seconds = known.get("make_test_seconds")
+    if (timed := root / "build" / "test_seconds").exists():
+        seconds = float(timed.read_text(encoding="ascii"))
+    write(path, content | ({"make_test_seconds": seconds} if seconds else {}))
+    quick = (root / "build" / "quick-cpu").glob("[0-9]*.json")
+    keep_durations("quick-cpu", {path.stem: read(path)["seconds"] for path in quick}, root)
+
+
+def keep_durations(place: str, seconds: dict[str, float], root: Path) -> None:
+    """Write how long notebooks took into the committed `results/durations.json`.
+
+    Args:
+        place: the profile and the kind of device, such as `full-cpu`.
+        seconds: of each notebook by its name; others keep theirs.
+        root: of the project.
+    """
+    path = root / "results" / "durations.json"
+    known = read(path)
+    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    write(path, known | {place: known.get(place, {}) | rounded})
+
+
+def table(root: Path) -> str:
+    """Return the Markdown table of all promises, with a line on where the tests ran."""
+    files = read(root / "results" / "promises.json").get("files", {})
+    lines = ["| promise | tested by | seen |", "|---|---|---|"]
+    every = rows(files) + speeds(root)
+    for group in GROUPS:
+        if inside := [row for row in every if row.group == group]:
+            lines.append(f"| **{group}** | | |")
+            lines += [f"| {row.promise} | {row.tested_by} | {row.seen} |" for row in inside]
+    places = {_place(file["environment"]): None for file in files.values()}
+    return "\n".join(lines) + (f"\n\nTests ran on {'; '.join(places)}." if places else "")
+
+
+def rows(files: dict) -> list[Row]:
+    """Return a row for each promise that tests carry, in alphabetical order.
+
+    Args:
+        files: from `merged`.
+    """
+    found: dict[tuple[str, str], list[tuple[str, dict]]] = {}
+    for file, content in files.items():
+        for entry in content["tests"].values():
+            for group, promise in entry["promises"]:
+                found.setdefault((group, promise), []).append((file, entry))
+    result = []
+    for (group, promise), entries in sorted(found.items()):
+        names = dict.fromkeys(file for file, _ in entries)
+        links = ", ".join(f"[{Path(name).stem}]({name})" for name in names)
+        result.append(Row(group, promise, links, _seen([entry for _, entry in entries])))
+    return result
+
+
+def _seen(entries: list[dict]) -> str:
+    outcomes = [entry["outcome"] for entry in entries]
+    if "failed" in outcomes:
+        return "**FAILED**"
+    reasons = "; ".join(dict.fromkeys(e["reason"] for e in entries if e["reason"]))
+    if "passed" not in outcomes:
+        return f"skipped here: {reasons}"
+    numbers = "; ".join(e["seen"] for e in entries if e.get("seen"))
+    skipped = f"{outcomes.count('skipped')} of {len(outcomes)} tests skipped here: {reasons}"
+    notes = [numbers] * bool(numbers) + [skipped] * ("skipped" in outcomes)
+    return ": ".join(["passed", "; ".join(notes)]) if notes else "passed"
+
+
+def speeds(root: Path) -> list[Row]:
+    """Return a row for each promise of speed, with the number that was measured, met or not."""
+    bench = root / "results" / "bench-cpu"
+    contests = read(bench / "training.json").get("contests", {})
+    loader = read(bench / "loading.json").get("our_loader", {})
+    durations = read(root / "results" / "durations.json")
+    notebooks = [path.stem for path in sorted((root / "notebooks").glob("[0-9]*.ipynb"))]
+    minutes = read(root / "results" / "promises.json").get("make_test_seconds", 0) / 60
+    share = loader.get("shares", {}).get("unfrozen")
+    loading = f"{100 * share:.1f} %: {_met(share <= LOADER_SHARE)}" if share else NOT_YET
+    tests = f"{minutes:.1f} minutes: {_met(minutes <= TEST_LIMIT)}" if minutes else NOT_YET
+    rows = [
+        (
+            "LeNet reaches 0.990 at least 8 times faster than trained as published",
+            _link("make bench", "bench-cpu/training.json"),
+            _ratio(contests.get("LeNet (R3)", {}), 8),
+        ),
+        (
+            "The Tamil network reaches 0.907 at least 4 times faster than R5's way",
+            _link("make bench", "bench-cpu/training.json"),
+            _ratio(contests.get("compact CNN (Tamil)", {}), 4),
+        ),
+        (
+            f"Loading images takes at most {100 * LOADER_SHARE:.0f} % of an epoch of training",
+            _link("make bench", "bench-cpu/loading.json"),
+            loading,
+        ),
+        (
+            f"`make test`, every notebook included, passes within {TEST_LIMIT} minutes on 2 cores",
+            _link("make test", "promises.json"),
+            tests,
+        ),
+    ]
+    for place, limit in NOTEBOOK_LIMITS.items():
+        profile = place.partition("-")[0]
+        rows.append(
+            (
+                f"All notebooks take at most {limit} minutes at `{profile}` on 2 cores",
+                _link(f"make run PROFILE={profile}", "durations.json"),
+                _minutes(durations.get(place, {}), notebooks, limit),
+            )
+        )
+    return [Row("Speed", *row) for row in rows]
+
+
+def _link(command: str, record: str) -> str:
+    return f"[`{command}`](results/{record})"
+
+
+def _ratio(contest: dict, wanted: float) -> str:
+    if "speed_up" not in contest:
+        return NOT_YET
+    least = "at least " if contest.get("at_least") else ""
+    ratio = contest["speed_up"]
+    return f"{least}{ratio:.1f} times: {_met(ratio >= wanted)}"
+
+
+def _minutes(durations: dict[str, float], notebooks: list[str], limit: float) -> str:
+    """Return the sum of the notebooks' times; it is a lower bound where some were not timed."""
+    minutes = sum(durations.get(name, 0) for name in notebooks) / 60
+    missing = ", ".join(name[:2] for name in notebooks if name not in durations)
+    if not missing:
+        return f"{minutes:.1f} minutes: {_met(minutes <= limit)}"
+    if minutes > limit:
+        return f"more than {int(minutes)} minutes (without {missing}): {_met(False)}"
+    return f"{NOT_YET}: {missing}"
+
+
+def _met(is_met: bool) -> str:
+    return "kept" if is_met else "**not kept**"
+
+
+def _place(environment: dict) -> str:
+    names = ("python", "torch", "torchvision", "fastai")
+    versions = ", ".join(f"{name} {environment[name]}" for name in names)
+    return f"{environment['cores']} cores ({environment['device']}) with {versions}"
+
+
+def plain(reason: str) -> str:
+    """Return why a test was skipped, without the folders of this machine."""
+    without = re.sub(r"(?<![\w:/\\])(?:[A-Za-z]:)?[/\\](?:[\w.@~+-]+[/\\])+", "", reason)
+    return without.removeprefix("Skipped: ").strip()
