@@ -166,7 +166,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     header = struct.pack(f">{len(shape)}I", *shape)
     expected = math.prod(shape)
     try:
-        with gzip.open(path) as file:
+        with gzip.open(path, "rb") as file:
             content = file.read(4 + len(header) + expected + 1)  # one too many would show
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip archive ({error}). {advice}") from None

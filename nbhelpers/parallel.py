@@ -350,7 +350,9 @@ def _begin(
     if sys.platform in LOOPBACK:  # the processes talk within this machine, with or without network
         os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK[sys.platform]
     torch.set_num_threads(threads)
-    with _log(folder, rank).open("w") as file:  # else it would end up in the notebook
+    with _log(folder, rank).open(
+        "w", encoding="utf-8"
+    ) as file:  # else it would end up in the notebook
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.dup2(file.fileno(), 1)
@@ -389,7 +391,7 @@ def main() -> None:
     history = work(Path(sys.argv[1]))
     if os.environ.get("RANK", "0") == "0":
         print(
-            f"{history.name}: {history.epochs} epochs, {history.seconds[-1]:.1f} s of training, "
+            f"{history.name}: epochs {history.epochs}, {history.seconds[-1]:.1f} s of training, "
             f"validation accuracy {history.validation_accuracy[-1]:.4f}"
         )
 

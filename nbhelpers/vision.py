@@ -553,13 +553,14 @@ _NO_MEMORY = re.compile(
 
 
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
-    """Return `largest`, its half, quarter, …: the first with which a training step fits in memory.
+    """Return `largest`, its half, quarter, …: the first with which training steps fit in memory.
 
-    One line is printed that says which it is, and why. Nothing is frozen in the step, as that
-    needs most. It helps on a GPU; a CPU's system often promises more memory than it has.
+    One line is printed that says which it is, and why. Two steps are tried, because from the second
+    on the optimizer's state is there, too; nothing is frozen in them, as that needs most. It
+    helps on a GPU; a CPU's system often promises more memory than it has.
 
     Args:
-        make: returns a new learner for a batch size; it is used for one step only.
+        make: returns a new learner for a batch size; it is used for two steps only.
         largest: the batch size to begin with.
 
     Raises:
@@ -569,7 +570,7 @@ def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
     while size:
         fits = False
         try:
-            _one_step(make(size))
+            _two_steps(make(size))
             fits = True
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error).lower()):
@@ -584,12 +585,13 @@ def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
     raise MemoryError("Not even one image fits in memory: take a smaller side or a smaller model.")
 
 
-def _one_step(learn: Learner) -> None:
+def _two_steps(learn: Learner) -> None:
     learn.unfreeze()
     with learn.no_logging():
-        learn.fit(1, cbs=_StopAfterOneBatch())
+        learn.fit(2, cbs=_StopAfterTwoBatches())
 
 
-class _StopAfterOneBatch(Callback):
+class _StopAfterTwoBatches(Callback):
     def after_batch(self) -> None:
-        raise CancelFitException
+        if self.learn.train_iter == 2:
+            raise CancelFitException

@@ -50,7 +50,7 @@ def test_killed_kernel_is_named_and_the_others_go_on(tmp_path, monkeypatch, capf
 
     assert execute.run([], publish=True) == 1
     said = capfd.readouterr().out.splitlines()
-    (line,) = [line for line in said if "killed" in line and "kernel" in line]
+    (line,) = [line for line in said if line.startswith("01_killed.ipynb: ")]
     assert line.startswith("01_killed.ipynb: its kernel was killed, perhaps for lack of memory.")
     assert (folder / "01_killed.ipynb").read_bytes() == committed
     assert "fine" in (folder / "02_fine.ipynb").read_text(encoding="utf-8")
@@ -72,8 +72,8 @@ from nbhelpers.data import Dataset, Split
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-images = torch.randint(256, (512, 28, 28), dtype=torch.uint8)
-split = Split(images, torch.arange(512) % 3, tuple("abc"))
+images = torch.randint(256, (2048, 28, 28), dtype=torch.uint8)
+split = Split(images, torch.arange(2048) % 3, tuple("abc"))
 dataset = Dataset("noise", "full", split, split[:16], split[:16])
 plain = ((0.0,), (1.0,))
 
@@ -83,11 +83,11 @@ def make(size):
     return vision.learner(dls, "resnet18", vision.Weights("scratch", plain), Path(sys.argv[1]))
 
 
-vision._one_step(make(2))  # what is allocated once, whatever the batch
+vision._two_steps(make(2))  # what is allocated once, whatever the batch
 status = Path("/proc/self/status").read_text()
 used = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 330 * 2**20,) * 2)
-learn = make(vision.batch_size_that_fits(make, 512))
+learn = make(vision.batch_size_that_fits(make, 2048))
 with learn.no_logging():
     learn.fit(1)
 print("trained on", learn.dls.train.bs, "images at a time")
@@ -110,7 +110,7 @@ def test_batch_shrinks_where_memory_is_short(tmp_path):
     )
     assert said, ran.stdout
     size, too_many, used = map(int, said.groups())
-    assert 16 <= size == used == too_many // 2 < 512
+    assert 16 <= size == used == too_many // 2 < 2048
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -126,7 +126,7 @@ def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
         dls = vision.dataloaders(dataset, 28, size, statistics=PLAIN, device="cuda")
         return vision.learner(dls, "resnet18", vision.Weights("scratch", PLAIN), tmp_path)
 
-    vision._one_step(make(2))
+    vision._two_steps(make(2))
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     ballast = torch.empty(free - 800 * 2**20, dtype=torch.uint8, device="cuda")
@@ -349,6 +349,7 @@ def test_nothing_is_loaded_that_could_run_a_program():
     # Notebook 4 shows on a file of its own what such a file can do, and how to refuse it.
     demonstration = {"pickle", "torch.load without weights_only=True"}
     allowed |= {("notebooks/04_a_small_cnn.ipynb", what) for what in demonstration}
+    allowed |= {("notebooks/03_three_layers.ipynb", "exec")}  # of two lines that stand beside it
     assert found == allowed
 
 

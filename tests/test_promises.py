@@ -29,7 +29,7 @@ TWO_FILES = {
             assert number > 1
         @pytest.mark.promise("Data", "Two is more than one")
         def test_elsewhere():
-            pytest.skip("needs /home/somebody/file, see https://example.org/a/b and/or a GPU")
+            pytest.skip("needs /srv/somebody/file, see https://example.org/a/b and/or a GPU")
         def test_that_promises_nothing():
             pass
     """,
