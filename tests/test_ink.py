@@ -97,7 +97,7 @@ def letters_of(text):
 @pytest.mark.parametrize("text", ["அ", "கு", "ம்", "ஷீ", "ஃ"])
 def test_a_letter_comes_out_as_the_importer_makes_it(text):
     original = letter(text)
-    imported, _ = tamil._square(encoded(original, "TIFF"), 64, "adapted", "here")
+    imported, _ = tamil._square(encoded(original, "TIFF"), 64, "adapted")
     imported = torch.from_numpy(imported)
     assert far_apart(to_tamil(original).normalised, imported) < 0.25
     # the same letter with a pen three times as wide, larger, and in a frame

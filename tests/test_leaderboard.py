@@ -61,6 +61,7 @@ def executed(notebook, marks, scope):
         "augmentation": augmentation, "partial": partial, "pairwise": pairwise,
         "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
+        "kept": None,
     }  # fmt: skip
     path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
     cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]

@@ -85,8 +85,8 @@ def trained(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("IPython.display.display", lambda table: learn.tables.append(table))
         learn.tables = []
-        learn.fit(1, 0.001)
-        learn.fit_one_cycle(3, 0.003)
+        learn.fit(1, 0.003)
+        learn.fit_one_cycle(3, 0.005)
         learn.measured = learn.recorder.values[-1]  # get_preds makes the recorder forget
     return learn
 
