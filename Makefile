@@ -86,7 +86,7 @@ doctor: $(READY) ## what this machine has, and what a run would use
 
 audit: $(READY) ## known weaknesses of the packages in requirements.lock; needs the internet
 	UV_HTTP_TIMEOUT=15 UV_HTTP_RETRIES=1 $(BIN)/uvx --quiet pip-audit --requirement requirements.lock \
-	--no-deps --disable-pip --progress-spinner off --timeout 15
+	--strict --no-deps --disable-pip --progress-spinner off --timeout 15
 
 lock: $(READY) ## resolve requirements.txt into requirements.lock
 	$(BIN)/uv pip compile -q requirements.txt --universal --python-version 3.11 --upgrade \

@@ -328,7 +328,7 @@ def test_a_name_server_that_never_answers(tmp_path):
     assert answer.returncode == 0, said(answer)
     assert "SAMPLE DATA" in answer.stdout and "\nsample\n" in answer.stdout
     assert answer.stdout.count("unavailable") == 2
-    assert float(answer.stdout.split()[-1]) < 12
+    assert float(answer.stdout.split()[-1]) < 30  # a loaded machine starts processes slowly
 
 
 # ------------------------------------------------------------------------------------ full disk
