@@ -35,7 +35,7 @@ with warnings.catch_warnings():
 
 SIZE = (224, 336)
 BATCH = 64
-LOOKED_AT = 1_000  # test images
+LOOKED_AT = 500  # test images
 STAGES = (  # whether all but the head is frozen, epochs, highest learning rate
     (True, 4, slice(3e-3)),
     (False, 1, slice(3e-3)),

@@ -364,12 +364,12 @@ def _numbers(result: Result) -> dict[str, object]:
     return {f.name: getattr(result, f.name) for f in fields(result) if f.name != "answers"}
 
 
-def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
+def recorded(run: Profile, dataset: Dataset, notebook: str, part: str = "") -> list[Result]:
     """Return what `record` wrote for an earlier notebook, under the same profile and on this data.
 
     The list is empty where that notebook has not been run.
     """
-    path = _record_path(run, dataset, notebook)
+    path = _record_path(run, dataset, f"{notebook}-{part}" if part else notebook)
     if not path.exists():
         return []
     entry = json.loads(path.read_text(encoding="utf-8"))

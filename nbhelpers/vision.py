@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -550,6 +551,19 @@ def history(learn: Learner) -> History:
 _NO_MEMORY = re.compile(
     "out of memory|(not|can't) allocate|not enough memory|alloc_failed|bad_alloc"
 )
+
+
+def lr_find(learn: Learner) -> NamedTuple:
+    """Run fastai's learning-rate finder on `learn`, show its plot and return what it suggests.
+
+    fastai stops as soon as the loss has grown fourfold. Where the loss is small already, one
+    difficult batch at the start does that, and there is nothing to suggest from; then all 100
+    batches are tried, up to a learning rate of 1.
+    """
+    try:
+        return learn.lr_find()
+    except IndexError:
+        return learn.lr_find(end_lr=1, stop_div=False)
 
 
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:

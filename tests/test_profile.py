@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -70,3 +74,30 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
 
 def test_precision_is_one_that_training_takes():
     assert profile.current().precision in (torch.bfloat16, torch.float32)
+
+
+STEPS = """
+import resource, sys, torch
+from nbhelpers import profile
+
+def step():  # as the activations of a training step: several large blocks at once, then none
+    kept = [torch.ones(4 * 2**20) for _ in range(6)]
+
+if sys.argv[1] == "keep":
+    profile.current()
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told so")
+def test_memory_is_kept_from_one_training_step_to_the_next():
+    pages = {
+        how: int(subprocess.check_output([sys.executable, "-c", STEPS, how], text=True))
+        for how in ("as it comes", "keep")
+    }
+    assert pages["keep"] < 0.1 * pages["as it comes"], pages
