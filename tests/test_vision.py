@@ -272,6 +272,23 @@ def test_learning_rate_finder_is_quiet_and_changes_nothing(dataset, tmp_path, ta
     assert list(tmp_path.rglob("*.pth")) == []
 
 
+def test_learning_rate_finder_survives_a_difficult_batch_at_its_start(dataset, tmp_path, capfd):
+    learn = new_learner(dataset, tmp_path)
+    losses, true_loss = [], learn.loss_func
+
+    def as_if_trained(*batch):
+        losses.append(true_loss(*batch))
+        return losses[-1] * (1e-3 if len(losses) < 3 else 1)  # then comes the difficult one
+
+    learn.loss_func = as_if_trained
+    before = [weight.clone() for weight in learn.model.parameters()]
+    assert 0 < vision.lr_find(learn).valley <= 1
+    plt.close("all")
+    assert 100 < len(losses) < 110  # the first try was over at once
+    assert all(map(torch.equal, before, learn.model.parameters()))
+    assert capfd.readouterr().err == ""
+
+
 def test_one_table_a_fit(trained):
     assert [list(table.index) for table in trained.tables] == [[1], [2, 3, 4]]
     assert [*trained.tables[0]] == ["train loss", "validation loss", "accuracy", "seconds"]
