@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from nbhelpers import checkpoints, sources, training
+from nbhelpers import checkpoints, networks, sources, training
 from nbhelpers.data import Dataset, Split, resized
 from nbhelpers.progress import Progress
 from nbhelpers.training import History
@@ -345,6 +345,7 @@ def learner(
             first = first.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
         learn.model[0].load_state_dict(weights.body | {"0.weight": first})
         learn.freeze()
+    learn.model = networks.fast_on_small_maps(learn.model)
     if precision == torch.bfloat16:
         learn.model = Bfloat16(*learn.model).to(memory_format=torch.channels_last)
     learn.path.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 import ast
 import contextlib
+import copy
 import functools
 import inspect
 import io
@@ -583,3 +584,34 @@ def test_networks_are_those_of_the_notebooks(notebook, name, side):
         torch.manual_seed(4)
         outputs.append(network.train()(images))
     assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    "kernel, stride", [(3, 1), (3, 2), (1, 1), (1, 2), (7, 2), ((3, 1), (2, 1))]
+)
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (4, 4), (2, 3), (9, 9)])
+def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size, monkeypatch):
+    torch.manual_seed(0)
+    padding = tuple(k // 2 for k in kernel) if isinstance(kernel, tuple) else kernel // 2
+    theirs = nn.Conv2d(5, 6, kernel, stride, padding).double()
+    (ours,) = networks.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
+    assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
+    images = torch.rand(4, 5, *size, dtype=torch.double)
+    results = []
+    for layer in (theirs, ours):
+        inputs = images.clone().requires_grad_()
+        outputs = layer(inputs)
+        outputs.square().sum().backward()
+        results.append([outputs, inputs.grad, layer.weight.grad, layer.bias.grad])
+    small = max(results[0][0].shape[2:]) <= 3
+    for expected, measured in zip(*results, strict=True):
+        torch.testing.assert_close(measured, expected)
+    calls = []
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda layer, images: calls.append(layer))
+    ours(images)
+    assert bool(calls) != small, "the shapes that are slow in torch, and no others, are ours"
+
+
+def test_grouped_and_dilated_convolutions_stay_torch_s():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, dilation=2))
+    assert {type(layer) for layer in networks.fast_on_small_maps(model)} == {nn.Conv2d}
