@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is made on first use. `make help` lists the targets.
 #   PROFILE=smoke|quick|full   how much a run does (default: quick on a CPU, full on a GPU)
 #   NOTEBOOKS="01 05"          which notebooks (default: all)
+#   JOBS=1                     how many notebooks run at once (default: 2 on a CPU, 1 on a GPU)
 #   PYTHON=python3.12          the Python that .venv is made with
 
 PYTHON ?= python3
@@ -34,7 +35,7 @@ help: ## list the targets
 	re.findall(r'^([a-z-]+):.*?## (.*)', open('Makefile', encoding='utf-8').read(), re.M)]"
 
 run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of results, the site (PROFILE=, NOTEBOOKS=, FORCE=1)
-	$(PY) -m nbhelpers run $(NOTEBOOKS) $(if $(FORCE),--force)
+	$(PY) -m nbhelpers run $(NOTEBOOKS) $(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
 
 site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
 	$(PY) site/build.py

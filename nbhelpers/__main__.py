@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     run.add_argument("--force", action="store_true", help="those too that have not changed")
     run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
+    run.add_argument("--jobs", type=int, help="how many at once; 2 on a CPU with several cores")
     compare = commands.add_parser("compare", help="this machine's results beside the reference")
     compare.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
@@ -70,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -107,7 +111,9 @@ def _do(chosen: argparse.Namespace) -> int:
         case _:
             from nbhelpers import execute
 
-            return execute.run(chosen.notebooks, force=chosen.force, publish=chosen.publish)
+            return execute.run(
+                chosen.notebooks, force=chosen.force, publish=chosen.publish, jobs=chosen.jobs
+            )
 
 
 def _classify(pictures: list[str], model: str, folder: Path | None, as_json: bool) -> int:

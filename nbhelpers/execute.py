@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
+import torch
 from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -23,19 +26,39 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbhelpers import profile, promises
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
 
+# Which notebooks show results of others, and so wait for them where several run at once. One that
+# measures how fast processes are waits for all, and has the machine to itself.
+AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
+AFTER |= {"10": ("01", "02", "03", "04", "05", "06", "07", "08"), "11": ("",)}
+
 
 class RunError(RuntimeError):
     """Notebooks cannot be executed now."""
 
 
-def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int:
-    """Execute notebooks in order, sum up and build the site; return 0 if all went well.
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop without signals: nbclient would stop only the last begun notebook on Ctrl-C."""
+
+    def add_signal_handler(self, sig: int, callback: Callable, *args: object) -> None:
+        """Refuse, as outside the main thread, which nbclient is prepared for."""
+        raise RuntimeError("signals are left to asyncio.Runner")
+
+
+def run(
+    wanted: list[str], *, force: bool = False, publish: bool = False, jobs: int | None = None
+) -> int:
+    """Execute notebooks, sum up and build the site; return 0 if all went well.
+
+    Two small models train faster on a core each than one after the other on two cores, and while
+    one notebook draws or reads, the other computes; so two run at once where there are two cores.
 
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
         force: execute those too that have not changed since they were last executed.
         publish: also write the executed notebooks over the committed ones, and their records to
             `results/`.
+        jobs: how many run at once, at least 1. By default 2 on a CPU with several cores; 1 on a
+            GPU, and for `publish`, since seconds that others read should be of one training alone.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
@@ -49,13 +72,17 @@ def run(wanted: list[str], *, force: bool = False, publish: bool = False) -> int
     os.environ["NB_HEADLESS"] = "1"
     os.environ["NB_PROFILE"] = here.name
     print(f"profile {here.name} on {here.device}; copies go to {build}")
-    with alone(build):
-        rows = [_row(path, build, here, force=force, publish=publish) for path in paths]
+    jobs = jobs or (1 if publish or here.device.type != "cpu" else min(2, torch.get_num_threads()))
+    with alone(build), _home(), asyncio.Runner(loop_factory=_Loop) as runner:
+        started = time.perf_counter()
+        rows = runner.run(_rows(paths, jobs, build, here, force=force, publish=publish))
+        if not wanted and all(row.executed and not row.error for row in rows):
+            promises.write(build / "together.json", {"seconds": time.perf_counter() - started})
         _print_summary(rows, here.place)
         print(flush=True)
         with FileLock(root / "build" / "site.lock"):  # runs under other profiles build it, too
             failed = build_site(root, build)
-    return int(failed or any(error for _, _, error in rows))
+    return int(failed or any(row.error for row in rows))
 
 
 @contextlib.contextmanager
@@ -82,11 +109,48 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _row(
-    path: Path, build: Path, here: profile.Profile, *, force: bool, publish: bool
-) -> tuple[str, float, str | None]:
-    """Execute a notebook if need be; return its name, how long it took and what went wrong."""
-    print(f"{path.stem} …", end=" ", flush=True)
+class _Row(NamedTuple):
+    """What became of one notebook; `seconds` are those of its last execution."""
+
+    name: str
+    seconds: float
+    error: str | None
+    executed: bool
+
+
+async def _rows(
+    paths: list[Path], jobs: int, build: Path, here: profile.Profile, **options: bool
+) -> list[_Row]:
+    """Execute notebooks in order, `jobs` at once, each after those whose results it shows."""
+    share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+    waiting = {path.stem: path for path in paths}
+    running: dict[asyncio.Task[_Row], str] = {}
+    rows = {}
+    while waiting or running:
+        for name in list(waiting):
+            earlier = AFTER.get(name[:2], ())
+            unfinished = [other for other in (*waiting, *running.values()) if other < name]
+            if len(running) < jobs and not any(o.startswith(earlier) for o in unfinished):
+                settings = {} if jobs == 1 or "" in earlier else share
+                work = _row(waiting.pop(name), build, here, settings, **options)
+                running[asyncio.create_task(work)] = name
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            rows[running.pop(task)] = task.result()
+    return [rows[path.stem] for path in paths]
+
+
+async def _row(
+    path: Path,
+    build: Path,
+    here: profile.Profile,
+    settings: dict[str, str],
+    *,
+    force: bool,
+    publish: bool,
+) -> _Row:
+    """Execute a notebook if need be; return what became of it."""
+    print(f"{path.stem} …", flush=True)
     executed, stamp = build / path.name, _stamp(path, here)
     state_file = executed.with_suffix(".json")
     state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
@@ -96,21 +160,22 @@ def _row(
             for kept in artifacts_root().glob(f"{here.place}*/checkpoints/{path.stem}"):
                 shutil.rmtree(kept)
         started = time.perf_counter()
-        error = notebook(path, executed)
+        error = await _executed(path, executed, settings)
         state = {"stamp": stamp, "seconds": time.perf_counter() - started}
         if not error:
             with written(state_file) as unfinished:
                 unfinished.write_text(json.dumps(state), encoding="utf-8")
-        print(f"{state['seconds']:.0f} s")
+        print(f"{path.stem}: {state['seconds']:.0f} s", flush=True)
         if error:
-            print(error)
+            print(error, flush=True)
+        fresh = True
     else:
-        error = None
-        print("unchanged, not executed again (make run FORCE=1 does)")
+        error, fresh = None, False
+        print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
     if publish and not error:
         _publish(path, executed, here.place)
         promises.keep_durations(here.place, {path.stem: state["seconds"]}, project_folder())
-    return path.stem, state["seconds"], error
+    return _Row(path.stem, state["seconds"], error, fresh)
 
 
 def build_site(root: Path, executed: Path) -> bool:
@@ -140,6 +205,11 @@ def notebook(path: Path, executed: Path, **settings: str) -> str | None:
         executed: where the executed copy is written.
         settings: environment variables for its kernel alone.
     """
+    with _home(), asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(_executed(path, executed, settings))
+
+
+async def _executed(path: Path, executed: Path, settings: dict[str, str]) -> str | None:
     content = nbformat.read(path, as_version=4)
     for cell in content.cells:  # where execution ends early, nothing old is left behind it
         if cell.cell_type == "code":
@@ -155,12 +225,13 @@ def notebook(path: Path, executed: Path, **settings: str) -> str | None:
         extra_arguments=["--IPKernelApp.log_level=40"],
     )
     try:
-        with _home():
-            client.execute(env=os.environ | settings)
+        await client.async_execute(env=os.environ | settings)
         error = None
     except CellExecutionError as problem:
         error = str(problem)
     except DeadKernelError:
+        if (task := asyncio.current_task()) and task.cancelling():  # Ctrl-C: we killed it ourselves
+            raise asyncio.CancelledError from None
         error = (
             f"{path.name}: its kernel was killed, perhaps for lack of memory. Close other programs "
             "or choose a smaller PROFILE, then run it again: training goes on where it was."
@@ -219,9 +290,9 @@ def _stamp(path: Path, here: profile.Profile) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _print_summary(rows: list[tuple[str, float, str | None]], place: str) -> None:
+def _print_summary(rows: list[_Row], place: str) -> None:
     print(f"\n{'notebook':<36} {'time':>6}  {'model':<34} {'test':>7}  in its expected band")
-    for name, seconds, error in rows:
+    for name, seconds, error, _ in rows:
         models = [] if error else _models(place, name)
         first = models[0] if models else ("failed" if error else "no model", "", "")
         print(f"{name:<36} {seconds:>4.0f} s  {first[0]:<34} {first[1]:>7}  {first[2]}")

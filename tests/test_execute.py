@@ -1,0 +1,131 @@
+"""How notebooks are executed: several at once, each after those it builds on; and stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from nbhelpers import execute, profile, promises
+
+MEETS = """
+import pathlib, time
+pathlib.Path("here_{own}").touch()
+for _ in range(600):
+    if pathlib.Path("here_{other}").exists():
+        break
+    time.sleep(0.1)
+else:
+    raise SystemExit("the other notebook never began")
+"""
+LOOKS = """
+import os, pathlib
+executed = pathlib.Path("../build/smoke-cpu")
+print(sorted(path.stem for path in executed.glob("*.ipynb")), os.environ.get("OMP_NUM_THREADS"))
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
+        monkeypatch.setenv(name, value)  # `run` sets two of them for good
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(execute, "build_site", lambda *_: False)
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+def write(project, **sources):
+    for name, source in sources.items():
+        content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(content, project / "notebooks" / f"{name[1:]}.ipynb")
+
+
+def printed(project, name):
+    executed = nbformat.read(project / "build" / "smoke-cpu" / f"{name}.ipynb", as_version=4)
+    return "".join(output.text for output in executed.cells[0].outputs)
+
+
+@pytest.mark.promise(
+    "Notebooks", "Two notebooks run at once, each after those whose results it shows"
+)
+def test_two_at_once_in_the_right_order(project, monkeypatch):
+    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 4)
+    first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "3"), ("3", "1")))
+    write(project, _01_meets=first, _02_after=LOOKS, _03_meets=second, _11_alone=LOOKS)
+    assert execute.run([], jobs=2) == 0
+    seen, threads = printed(project, "02_after").rsplit(" ", 1)
+    assert "01_meets" in seen and "11_alone" not in seen and int(threads) == 2
+    assert printed(project, "11_alone") == "['01_meets', '02_after', '03_meets'] None\n"
+    together = promises.read(project / "build" / "smoke-cpu" / "together.json")
+    assert together["seconds"] > 0
+
+
+def test_one_after_the_other_keeps_the_order_and_all_threads(project, capfd):
+    write(project, _02_after=LOOKS, _03_first=LOOKS, _01_begin=LOOKS)
+    assert execute.run([], jobs=1) == 0
+    assert printed(project, "02_after") == "['01_begin'] None\n"
+    assert printed(project, "03_first") == "['01_begin', '02_after'] None\n"
+    capfd.readouterr()
+    assert execute.run([], jobs=1) == 0
+    assert capfd.readouterr().out.count("unchanged, not executed again") == 3
+
+
+def test_a_run_of_some_or_with_errors_is_not_taken_for_one_of_all(project):
+    write(project, _01_fine="1", _02_fails="1 / 0")
+    together = project / "build" / "smoke-cpu" / "together.json"
+    assert execute.run(["01"], jobs=1) == 0 and not together.exists()
+    assert execute.run([], force=True, jobs=1) == 1 and not together.exists()
+
+
+def test_those_that_show_results_of_others_are_named():
+    folder = execute.project_folder() / "notebooks"
+    numbers = [path.name[:2] for path in execute.find(folder, [])]
+    for number, earlier in execute.AFTER.items():
+        assert number in numbers
+        assert all(not name or (name in numbers and name < number) for name in earlier)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of Unix")
+@pytest.mark.promise(
+    "Hostile conditions", "Ctrl-C ends a run, its kernels and nothing else; the run can go on"
+)
+def test_ctrl_c_ends_all_kernels(project):
+    source = "import os, pathlib, time\npathlib.Path('pid_{}').write_text(str(os.getpid()))\n"
+    write(project, _01_long=source.format(1) + "time.sleep(600)")
+    write(project, _03_long=source.format(3) + "time.sleep(600)")
+    program = (
+        "import pathlib, sys; from nbhelpers import __main__, execute; "
+        f"execute.project_folder = lambda: pathlib.Path({str(project)!r}); "
+        "sys.exit(__main__.main(['run', '--jobs', '2']))"
+    )
+    files = [project / "notebooks" / f"pid_{number}" for number in (1, 3)]
+    command = [sys.executable, "-c", program]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen(command, **pipes) as running:
+        while not all(path.exists() and path.read_text() for path in files):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        told, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.endswith("stopped; the same command goes on from here\n")
+    assert "lack of memory" not in told
+    for path in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+    assert not list((project / "build").rglob("*.part"))
+
+
+def test_threads_are_shared_only_where_notebooks_run_at_once(project, monkeypatch):
+    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 2)
+    write(project, _01_looks=LOOKS)
+    assert profile.current().device.type == "cpu"
+    assert execute.run([]) == 0
+    assert printed(project, "01_looks").endswith("1\n")
+    assert execute.run([], force=True, publish=True) == 0
+    assert printed(project, "01_looks").endswith("None\n")
