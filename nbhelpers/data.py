@@ -88,11 +88,16 @@ class Dataset:
 
 # ------------------------------------------------------------------------------------- MNIST
 
-_MNIST_FILES = {  # file name: number of items
-    "train-images-idx3-ubyte.gz": 60_000,
-    "train-labels-idx1-ubyte.gz": 60_000,
-    "t10k-images-idx3-ubyte.gz": 10_000,
-    "t10k-labels-idx1-ubyte.gz": 10_000,
+# torchvision's homes and checksums; importing it for them would take seconds in every notebook.
+_MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+_MNIST_FILES = {  # file name: number of items, MD5
+    "train-images-idx3-ubyte.gz": (60_000, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    "train-labels-idx1-ubyte.gz": (60_000, "d53e105ee54ea40749a09fcbcd1e9432"),
+    "t10k-images-idx3-ubyte.gz": (10_000, "9fb629c4189551a2d022fa330f9573f3"),
+    "t10k-labels-idx1-ubyte.gz": (10_000, "ec29112dd5afa0611ce80d1b7f02629c"),
 }
 DIGITS = tuple("0123456789")
 
@@ -127,18 +132,16 @@ def mnist(run: Profile) -> Dataset:
 
 def mnist_archives() -> list[sources.Archive]:
     """Return the four official archives with the checksums and homes that torchvision lists."""
-    from torchvision.datasets import MNIST
-
     return [
-        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in MNIST.mirrors))
-        for name, md5 in MNIST.resources
+        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_MIRRORS))
+        for name, (_, md5) in _MNIST_FILES.items()
     ]
 
 
 def _mnist_arrays() -> list[np.ndarray]:
     paths = {Path(archive.path).name: sources.fetch(archive) for archive in mnist_archives()}
     arrays = []
-    for name, count in _MNIST_FILES.items():
+    for name, (count, _) in _MNIST_FILES.items():
         shape = (count, 28, 28) if "images" in name else (count,)
         arrays.append(read_idx(paths[name], shape))
         if "labels" in name:

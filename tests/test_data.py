@@ -1,5 +1,7 @@
 import gzip
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_labels_out_of_range(tmp_path, monkeypatch):
     folder = tmp_path / "mirror/mnist"
     folder.mkdir(parents=True)
     archives = []
-    for name, count in data._MNIST_FILES.items():
+    for name, (count, _) in data._MNIST_FILES.items():
         shape = (count, 28, 28) if "images" in name else (count,)
         path = idx_file(folder / name, np.full(shape, 11, np.uint8))
         digest = __import__("hashlib").md5(path.read_bytes()).hexdigest()
@@ -84,10 +86,20 @@ def test_labels_out_of_range(tmp_path, monkeypatch):
 
 
 def test_archives_have_checksums_and_several_homes():
-    archives = data.mnist_archives()
-    assert {archive.path for archive in archives} == {f"mnist/{n}" for n in data._MNIST_FILES}
-    assert all(archive.checksum.startswith("md5:") for archive in archives)
-    assert all(len(archive.urls) > 1 for archive in archives)
+    from torchvision.datasets import MNIST
+
+    archives = {archive.path.removeprefix("mnist/"): archive for archive in data.mnist_archives()}
+    assert {name: a.checksum for name, a in archives.items()} == {
+        name: f"md5:{md5}" for name, md5 in MNIST.resources
+    }
+    for name, archive in archives.items():
+        assert archive.urls == tuple(url + name for url in MNIST.mirrors) and len(archive.urls) > 1
+
+
+def test_data_needs_no_torchvision():
+    program = "import sys; from nbhelpers import data; data.mnist_archives(); "
+    program += "sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 # ------------------------------------------------------------------------ the embedded sample
