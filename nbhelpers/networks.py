@@ -132,12 +132,19 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def fast_on_small_maps(model: nn.Module) -> nn.Module:
-    """Let each ungrouped, undilated convolution of `model` work as `SmallMapConv2d`; return it.
+    """Let each plain convolution of `model` work as `SmallMapConv2d`; return `model`.
 
-    Its parameters stay the ones they are, under the names they have.
+    Its parameters stay the ones they are, under the names they have. Convolutions with groups,
+    dilation or padding by anything but a number of zeros stay torch's.
     """
     for module in model.modules():
-        if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
+        if (
+            type(module) is nn.Conv2d
+            and module.groups == 1
+            and module.dilation == (1, 1)
+            and module.padding_mode == "zeros"
+            and not isinstance(module.padding, str)
+        ):
             module.__class__ = SmallMapConv2d
     return model
 

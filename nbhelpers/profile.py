@@ -134,8 +134,7 @@ def keep_memory() -> None:
 
     By default glibc returns large blocks to the system when they are freed. Each training step
     frees its activations and asks for the same again, and the system has to hand out every page
-    anew: on two CPU cores that took up to two fifths of a step. Blocks above 32 MiB, glibc's
-    limit, are returned all the same.
+    anew, which takes time. Blocks above 32 MiB, glibc's limit, are returned all the same.
 
     Source: mallopt(3) of the Linux manual pages.
     """

@@ -557,6 +557,9 @@ _NO_MEMORY = re.compile(
 def lr_find(learn: Learner) -> NamedTuple:
     """Run fastai's learning-rate finder on `learn`, show its plot and return what it suggests.
 
+    Its `valley` is a learning rate (a float) at which the loss falls steeply. The weights, and the
+    optimizer's state, are afterwards what they were.
+
     fastai stops as soon as the loss has grown fourfold. Where the loss is small already, one
     difficult batch at the start does that, and there is nothing to suggest from; then all 100
     batches are tried, up to a learning rate of 1.

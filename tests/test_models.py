@@ -612,6 +612,7 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size,
     assert bool(calls) != small, "the shapes that are slow in torch, and no others, are ours"
 
 
-def test_grouped_and_dilated_convolutions_stay_torch_s():
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, dilation=2))
+def test_other_convolutions_stay_torch_s():
+    others = ({"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "circular"})
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3, **other) for other in others))
     assert {type(layer) for layer in networks.fast_on_small_maps(model)} == {nn.Conv2d}
