@@ -52,6 +52,12 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
 
 
+def test_published_accuracies_are_numbers():
+    run = profile.current()
+    for name in profile._table()["published"]:
+        assert isinstance(run.published(name), float) and 0.5 < run.published(name) < 1
+
+
 def test_smoke_is_quicker_than_quick_and_quick_than_full():
     table = profile._table()
     assert all(values == sorted(values) for values in table["epochs"].values())
