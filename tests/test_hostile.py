@@ -139,7 +139,7 @@ def test_a_folder_with_spaces_and_tamil_letters(odd):
     assert answer.stdout.count("status 0") == 4, said(answer)
     assert "unchanged, not executed again" in answer.stdout
     made = {path.name for path in (folder / "build" / "smoke-cpu").iterdir()}
-    assert made - {"run.lock"} == {"00_tiny.ipynb", "00_tiny.json"}
+    assert made - {"run.lock"} == {"00_tiny.ipynb", "00_tiny.json", "together.json"}
 
 
 @pytest.mark.promise(

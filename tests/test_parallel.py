@@ -15,6 +15,9 @@ from torch.nn.utils import parameters_to_vector
 from nbhelpers import data, networks, parallel, profile, sweep, training
 
 RUN = profile.Profile("smoke", torch.device("cpu"), 42)
+# How far weights may differ by adding up in another order: AdamW divides by numbers that can be
+# tiny. A step moves weights by about the learning rate, 0.004; a wrong batch would be seen.
+ROUNDING = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def test_shares_are_a_batch_together(digits):
 def test_two_processes_give_the_weights_of_one(tmp_path, digits):
     one, history = trained(tmp_path / "1", digits, 1, images=700)  # the last batch is not full
     two, history_of_two = trained(tmp_path / "2", digits, 2, images=700)
-    assert (weights(one) - weights(two)).abs().max() < 1e-5
+    assert (weights(one) - weights(two)).abs().max() < ROUNDING
     assert history_of_two.train_loss == pytest.approx(history.train_loss, rel=1e-5)
     assert history_of_two.validation_accuracy == history.validation_accuracy
     kept = [path.suffix for path in (tmp_path / "2").iterdir()]
@@ -117,7 +120,7 @@ def test_two_machines_with_torchrun(tmp_path, digits):
     model, history = trained(tmp_path, digits, 1, images=512)  # finds the training complete
     assert history.epochs == 1 and checkpoint.exists()
     alone, _ = trained(tmp_path / "alone", digits, 1, images=512)
-    assert (weights(model) - weights(alone)).abs().max() < 1e-5
+    assert (weights(model) - weights(alone)).abs().max() < ROUNDING
 
 
 @pytest.fixture(scope="module")
