@@ -88,7 +88,7 @@ class Dataset:
 
 # ------------------------------------------------------------------------------------- MNIST
 
-# torchvision's homes and checksums; importing it for them would take seconds in every notebook.
+# torchvision's homes and checksums: importing it takes seconds, and nothing else here needs it.
 _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "http://yann.lecun.com/exdb/mnist/",

@@ -26,10 +26,11 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbhelpers import profile, promises
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
 
+ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. One that
 # measures how fast processes are waits for all, and has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
-AFTER |= {"10": ("01", "02", "03", "04", "05", "06", "07", "08"), "11": ("",)}
+AFTER |= {"10": ("01", "02", "03", "04", "05", "06", "07", "08"), "11": ALL}
 
 
 class RunError(RuntimeError):
@@ -49,8 +50,8 @@ def run(
 ) -> int:
     """Execute notebooks, sum up and build the site; return 0 if all went well.
 
-    Two small models train faster on a core each than one after the other on two cores, and while
-    one notebook draws or reads, the other computes; so two run at once where there are two cores.
+    While one notebook imports, reads or draws, which takes one core, another can compute; so two
+    run at once where there are several cores.
 
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
@@ -121,7 +122,7 @@ class _Row(NamedTuple):
 async def _rows(
     paths: list[Path], jobs: int, build: Path, here: profile.Profile, **options: bool
 ) -> list[_Row]:
-    """Execute notebooks in order, `jobs` at once, each after those whose results it shows."""
+    """Execute notebooks, the first that can begin first; options are those of `_row`."""
     share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
     waiting = {path.stem: path for path in paths}
     running: dict[asyncio.Task[_Row], str] = {}
@@ -131,7 +132,7 @@ async def _rows(
             earlier = AFTER.get(name[:2], ())
             unfinished = [other for other in (*waiting, *running.values()) if other < name]
             if len(running) < jobs and not any(o.startswith(earlier) for o in unfinished):
-                settings = {} if jobs == 1 or "" in earlier else share
+                settings = {} if jobs == 1 or earlier == ALL else share
                 work = _row(waiting.pop(name), build, here, settings, **options)
                 running[asyncio.create_task(work)] = name
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -15,9 +15,6 @@ from torch.nn.utils import parameters_to_vector
 from nbhelpers import data, networks, parallel, profile, sweep, training
 
 RUN = profile.Profile("smoke", torch.device("cpu"), 42)
-# How far weights may differ by adding up in another order: AdamW divides by numbers that can be
-# tiny. A step moves weights by about the learning rate, 0.004; a wrong batch would be seen.
-ROUNDING = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +24,13 @@ def digits():
 
 def weights(model):
     return parameters_to_vector(model.parameters()).detach()
+
+
+def assert_equal_but_for_rounding(model, other):
+    # AdamW divides by numbers that can be tiny, and so makes a few weights' rounding larger.
+    differences = (weights(model) - weights(other)).abs()
+    assert differences.max() < 1e-4
+    assert (differences < 1e-5).float().mean() > 0.9999
 
 
 def trained(folder, digits, processes, images=768, epochs=1, plain=True):
@@ -57,7 +61,7 @@ def test_shares_are_a_batch_together(digits):
 def test_two_processes_give_the_weights_of_one(tmp_path, digits):
     one, history = trained(tmp_path / "1", digits, 1, images=700)  # the last batch is not full
     two, history_of_two = trained(tmp_path / "2", digits, 2, images=700)
-    assert (weights(one) - weights(two)).abs().max() < ROUNDING
+    assert_equal_but_for_rounding(one, two)
     assert history_of_two.train_loss == pytest.approx(history.train_loss, rel=1e-5)
     assert history_of_two.validation_accuracy == history.validation_accuracy
     kept = [path.suffix for path in (tmp_path / "2").iterdir()]
@@ -120,7 +124,7 @@ def test_two_machines_with_torchrun(tmp_path, digits):
     model, history = trained(tmp_path, digits, 1, images=512)  # finds the training complete
     assert history.epochs == 1 and checkpoint.exists()
     alone, _ = trained(tmp_path / "alone", digits, 1, images=512)
-    assert (weights(model) - weights(alone)).abs().max() < ROUNDING
+    assert_equal_but_for_rounding(model, alone)
 
 
 @pytest.fixture(scope="module")
