@@ -8,7 +8,7 @@ recipe trained with the seed of the notebooks gives the notebooks' model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -181,9 +181,10 @@ def resnet18(
     """
     from nbhelpers import vision  # fastai takes some seconds to import
 
-    weights = vision.scratch(dataset.train)
+    train = data.subset(dataset.train, run.size("resnet18_train"), run.seed)
+    weights = vision.scratch(train)
     dls = vision.dataloaders(
-        dataset, run.size("resnet_side"), 64,
+        replace(dataset, train=train), run.size("resnet_side"), 64,
         statistics=weights.statistics, device=run.device, seed=seed,
     )  # fmt: skip
     folder = reporting.artifacts_folder(run, dataset) / "10"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -128,17 +129,47 @@ class SmallMapConv2d(nn.Conv2d):
             return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
                 :, :, None, None
             ]
-        # `functional.unfold` finds the same patches, but slower where channels lie last in memory
         padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
-        seen = [
-            padded[
-                :, y : y + (height - 1) * down + 1 : down, x : x + (width - 1) * right + 1 : right
-            ]
-            for y in range(rows)
-            for x in range(columns)
-        ]
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
-        return functional.linear(torch.cat(seen, -1), kernel, self.bias).permute(0, 3, 1, 2)
+        seen = _Patches.apply(padded, self.kernel_size, self.stride)
+        return functional.linear(seen, kernel, self.bias).permute(0, 3, 1, 2)
+
+
+class _Patches(torch.autograd.Function):
+    """What a kernel sees at each place, as `functional.unfold`, but for channels that lie last.
+
+    The gradients of overlapping patches are added up in place: autograd would make a whole image
+    for each of them, and that takes as long as the matrix product.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        padded: torch.Tensor,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+    ) -> torch.Tensor:
+        """Return `[b, height, width, rows * columns * c]` of `[b, h, w, c]`."""
+        ctx.shape, ctx.kernel, ctx.stride = padded.shape, kernel, stride
+        (rows, columns), (down, right) = kernel, stride
+        seen = padded.unfold(1, rows, down).unfold(2, columns, right)
+        return seen.permute(0, 1, 2, 4, 5, 3).flatten(3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None]:
+        """Return the gradient of `padded`."""
+        (rows, columns), (down, right) = ctx.kernel, ctx.stride
+        height, width = gradient.shape[1:3]
+        patches = gradient.unflatten(3, (rows, columns, -1))
+        summed = gradient.new_zeros(ctx.shape)
+        for y in range(rows):
+            for x in range(columns):
+                there = summed[:, y : y + height * down : down, x : x + width * right : right]
+                there += patches[:, :, :, y, x]
+        return summed, None, None
 
 
 def fast_on_small_maps(model: nn.Module) -> nn.Module:
