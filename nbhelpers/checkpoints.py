@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 
 from nbhelpers.sources import written
 
@@ -65,7 +65,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     form = json.dumps(_taken_apart(state, tensors))
     facts = {"state": form, "crc32": _checksum(form, tensors)}
     with written(path) as unfinished:
-        save_file(tensors, unfinished, metadata=facts)
+        # As bytes: safetensors would write to a file of its own first, which a kill leaves behind.
+        unfinished.write_bytes(to_safetensors(tensors, metadata=facts))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 CONNECT_SECONDS = 5  # until a server must have answered
 STALL_SECONDS = 10  # without a byte before a download counts as stalled
@@ -132,7 +131,7 @@ def written(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         unfinished.replace(path)
-    except (OSError, SafetensorError) as error:  # the second wraps what the system said
+    except OSError as error:
         raise WriteError(cannot_write(path, error)) from error
     finally:
         with contextlib.suppress(OSError):

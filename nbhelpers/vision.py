@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torchvision
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 from torch import nn
 from torchvision.transforms.functional import normalize
 
@@ -275,7 +275,8 @@ def save_body(learn: Learner, path: Path, name: str) -> None:
         "statistics": learn.dls.statistics,
     }
     with sources.written(path) as unfinished:
-        save_file(body, unfinished, {key: json.dumps(value) for key, value in facts.items()})
+        in_header = {key: json.dumps(value) for key, value in facts.items()}
+        unfinished.write_bytes(to_safetensors(body, in_header))
 
 
 def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weights:
@@ -551,6 +552,7 @@ def history(learn: Learner) -> History:
 
 _NO_MEMORY = re.compile(
     "out of memory|(not|can't) allocate|not enough memory|alloc_failed|bad_alloc"
+    "|could not create a primitive"  # oneDNN, where it finds no room for its working memory
 )
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import nbformat
 import pytest
@@ -106,6 +107,8 @@ def test_ctrl_c_ends_all_kernels(project):
     files = [project / "notebooks" / f"pid_{number}" for number in (1, 3)]
     command = [sys.executable, "-c", program]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    # What a shell starts in the background ignores Ctrl-C, and so would what the tests start.
+    pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, **pipes) as running:
         while not all(path.exists() and path.read_text() for path in files):
             assert running.poll() is None, running.stderr.read()

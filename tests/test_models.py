@@ -270,6 +270,8 @@ def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     assert (card.proportions, card.side, card.onnx_difference < 1e-4) == ("adapted", 40, True)
     assert learn.model.training and type(learn.model) is vision.Bfloat16
 
+    nodes = [node.op_type for node in onnx.load(tmp_path / "resnet18.onnx").graph.node]
+    assert nodes.count("Conv") == 20, "small maps, too, are convolutions for other programs"
     loaded, _ = models.load("resnet18", tmp_path)
     assert type(loaded) is nn.Sequential and not loaded.training
     inputs = dls.valid.one_batch()[0]  # resized and normalised by fastai's side of the course

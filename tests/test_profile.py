@@ -32,7 +32,11 @@ def test_unknown_setting_lists_the_known_ones():
 
 
 # R2's loss makes it forget whole digits with some seeds; notebook 04 shows that this is its nature.
-UNSTEADY = {"small_cnn_published"}
+# In quick, forty images are all that 09 reads: one that is misread under each condition is 0.025.
+UNSTEADY = {
+    "quick": {"small_cnn_published", "wild_mnist", "wild_tamil"},
+    "full": {"small_cnn_published"},
+}
 
 
 @pytest.mark.parametrize("name", profile.NAMES)
@@ -45,7 +49,7 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     for entry in table["bands"]:
         low, high = run.band(entry, "full")
         assert 0 <= low < high <= 1
-        if name != "smoke" and entry not in UNSTEADY:
+        if entry not in UNSTEADY.get(name, table["bands"]):
             # Accuracies far from 1 spread more, over seeds and machines.
             widest = 0.03 if high > 0.93 else 0.12
             assert round(high - low, 4) <= widest, f"{entry}: too wide to say something"
@@ -83,14 +87,13 @@ def test_precision_is_one_that_training_takes():
 
 
 STEPS = """
-import resource, sys, torch
+import resource, torch
 from nbhelpers import profile
 
 def step():  # as the activations of a training step: several large blocks at once, then none
     kept = [torch.ones(4 * 2**20) for _ in range(6)]
 
-if sys.argv[1] == "keep":
-    profile.current()
+profile.current()
 for _ in range(3):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -102,8 +105,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told so")
 def test_memory_is_kept_from_one_training_step_to_the_next():
-    pages = {
-        how: int(subprocess.check_output([sys.executable, "-c", STEPS, how], text=True))
-        for how in ("as it comes", "keep")
-    }
-    assert pages["keep"] < 0.1 * pages["as it comes"], pages
+    # Without `keep_memory` it is mostly all of them, but by luck of the heap's order sometimes none.
+    handed_out = int(subprocess.check_output([sys.executable, "-c", STEPS], text=True))
+    every_page = 5 * 6 * 16 * 2**20 // 4096
+    assert handed_out < 0.02 * every_page
