@@ -18,7 +18,7 @@ SITE_PACKAGES := site/node_modules/.package-lock.json
 # A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
-# Where it is set, each kernel compiles torch, fastai and the rest again: 27 s a notebook, not 8.
+# Where it is set, each kernel compiles torch, fastai and the rest again, and starts much later.
 unexport PYTHONDONTWRITEBYTECODE
 ifdef PROFILE
   export NB_PROFILE := $(PROFILE)

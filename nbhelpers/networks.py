@@ -139,7 +139,7 @@ class _Patches(torch.autograd.Function):
     """What a kernel sees at each place, as `functional.unfold`, but for channels that lie last.
 
     The gradients of overlapping patches are added up in place: autograd would make a whole image
-    for each of them, and that takes as long as the matrix product.
+    for each of them, and `functional.fold`, torch's own way back, wants channels first.
     """
 
     @staticmethod

@@ -83,7 +83,8 @@ def show_images(
 def curves_figure(histories: Sequence[History], title: str | None = None) -> Figure:
     """Return a figure of loss and accuracy against epoch, one colour a run.
 
-    Dashed lines are training, solid ones validation.
+    Dashed lines are training, solid ones validation; of a run of one epoch there are only dots,
+    hollow for training and filled for validation.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     for number, history in enumerate(histories):
@@ -96,6 +97,7 @@ def curves_figure(histories: Sequence[History], title: str | None = None) -> Fig
                     line,
                     color=f"C{number}",
                     marker="o" if history.epochs == 1 else None,
+                    fillstyle="none" if part == "train" else "full",
                     label=f"{history.name}, {part}" if len(histories) > 1 else part,
                 )
             axis.set(xlabel="epoch", ylabel=what)

@@ -31,6 +31,15 @@ def shown(monkeypatch):
     return calls
 
 
+def test_one_epoch_of_training_looks_unlike_one_of_validation():
+    figure = reporting.curves_figure([History("m", [1.0], [0.5], [0.9], [0.6], [1.0])])
+    for axis in figure.axes:
+        train, validation = axis.lines
+        assert train.get_marker() == validation.get_marker() == "o"
+        assert (train.get_fillstyle(), validation.get_fillstyle()) == ("none", "full")
+    plt.close(figure)
+
+
 @pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
 def test_figures_carry_alternative_text_and_are_closed(shown, split):
     history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])
