@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch.nn import functional
@@ -77,12 +78,21 @@ class RandomWarp(RandomAffine):
             wider = (1 + _draw(n, self.stretch)).sqrt()
             grid = grid * torch.stack([wider, 1 / wider], dim=1)[:, None, None].to(grid.device)
         if self.bend:
-            moves = torch.randn(n, 2, self.cells, self.cells) * 2 * self.bend
-            smooth = functional.interpolate(
-                moves.to(grid.device), (height, width), mode="bicubic", align_corners=True
-            )
-            grid = grid + smooth.permute(0, 2, 3, 1)
+            moves = torch.randn(n, 2, self.cells, self.cells).to(grid.device) * 2 * self.bend
+            down, across = (_between(self.cells, side).to(grid.device) for side in (height, width))
+            grid = grid + (down @ moves @ across.T).permute(0, 2, 3, 1)
         return grid
+
+
+@lru_cache
+def _between(points: int, side: int) -> torch.Tensor:
+    """Return `[side, points]`: what each of `points` adds to each pixel between them (bicubic).
+
+    As two small matrix products the same smooth moves take a fraction of `interpolate`'s time.
+    """
+    row = torch.eye(points)[:, None, None].expand(-1, 1, points, -1)
+    smooth = functional.interpolate(row, (points, side), mode="bicubic", align_corners=True)
+    return smooth[:, 0, 0].T.contiguous()
 
 
 def _draw(count: int, largest: float) -> torch.Tensor:

@@ -1,4 +1,5 @@
 import torch
+from torch.nn import functional
 
 from nbhelpers.augmentation import RandomAffine, RandomWarp
 
@@ -63,3 +64,14 @@ def test_a_bend_moves_neighbouring_pixels_together():
     moved = RandomWarp(bend=0.05).grid(digits()) - RandomAffine().grid(digits())
     assert moved.std() > 0.02
     assert (moved.diff(dim=2).abs().mean() < moved.abs().mean() / 3).item()
+
+
+def test_a_bend_follows_its_points_as_torch_interpolates_them():
+    inputs, still = torch.zeros(2, 1, 40, 28), RandomWarp().grid(torch.zeros(2, 1, 40, 28))
+    torch.manual_seed(1)
+    bent = RandomWarp(bend=0.03, cells=6).grid(inputs) - still
+    torch.manual_seed(1)
+    RandomWarp().grid(inputs)  # draws as many numbers before the bend's
+    points = torch.randn(2, 2, 6, 6) * 2 * 0.03
+    smooth = functional.interpolate(points, (40, 28), mode="bicubic", align_corners=True)
+    torch.testing.assert_close(bent, smooth.permute(0, 2, 3, 1), atol=1e-5, rtol=0)
