@@ -4,13 +4,14 @@ A test says what it proves by `@pytest.mark.promise(group, text)`. While tests r
 `tests/conftest.py` collects what became of them in `build/promises.json`; `make readme` takes that
 over into `results/promises.json`, which is committed, and from there into the README's table.
 Speeds are not tests: their rows come from what `make bench`, `make publish` and `make test`
-measured.
+measured. Nor is the row of `make verify`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +86,12 @@ def take_over(root: Path) -> None:
     path = root / "results" / "promises.json"
     known = read(path)
     ran = read(root / "build" / "promises.json")
-    content = {"files": merged(known.get("files", {}), ran, root)}
-    seconds = known.get("make_test_seconds")
+    content = known | {"files": merged(known.get("files", {}), ran, root)}
     if (timed := root / "build" / "test_seconds").exists():
-        seconds = float(timed.read_text(encoding="ascii"))
-    write(path, content | ({"make_test_seconds": seconds} if seconds else {}))
+        content["make_test_seconds"] = float(timed.read_text(encoding="ascii"))
+    if verified := read(root / "build" / "verify" / "outcome.json"):
+        content["make_verify_differences"] = known.get("make_verify_differences", {}) | verified
+    write(path, content)
     for place in NOTEBOOK_LIMITS:
         if together := read(root / "build" / place / "together.json"):
             keep_durations(place, {TOGETHER: together["seconds"]}, root)
@@ -116,7 +118,7 @@ def table(root: Path) -> str:
     """Return the Markdown table of all promises, with a line on where the tests ran."""
     files = read(root / "results" / "promises.json").get("files", {})
     lines = ["| promise | tested by | seen |", "|---|---|---|"]
-    every = rows(files) + speeds(root)
+    every = [*rows(files), repeated(root), *speeds(root)]
     for group in GROUPS:
         if inside := [row for row in every if row.group == group]:
             lines.append(f"| **{group}** | | |")
@@ -155,6 +157,18 @@ def _seen(entries: list[dict]) -> str:
     skipped = f"{outcomes.count('skipped')} of {len(outcomes)} tests skipped here: {reasons}"
     notes = [numbers] * bool(numbers) + [skipped] * ("skipped" in outcomes)
     return ": ".join(["passed", "; ".join(notes)]) if notes else "passed"
+
+
+def repeated(root: Path) -> Row:
+    """Return the row on what `make verify` found."""
+    found = read(root / "results" / "promises.json").get("make_verify_differences", {})
+    promise = "All notebooks at `smoke`, and one at `full`, come out the same when executed twice"
+    by_profile = Counter(name.rpartition(", ")[2] for name in found)
+    amounts = ", ".join(f"{count} at {profile}" for profile, count in by_profile.items())
+    differences = sum(found.values())
+    seen = f"{amounts}: {differences or 'no'} differences: {_met(not differences)}"
+    command = _link("make verify", "promises.json")
+    return Row("Results", promise, command, seen if found else NOT_YET)
 
 
 def speeds(root: Path) -> list[Row]:

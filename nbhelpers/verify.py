@@ -28,7 +28,7 @@ import numpy as np
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
-from nbhelpers import execute
+from nbhelpers import execute, promises
 from nbhelpers.sources import project_folder
 
 TAG = "times"
@@ -91,21 +91,22 @@ def _execute(folder: Path, name: str, path: Path, profile: str) -> bool:
 
 
 def _compare(folder: Path, chosen: list[tuple[Path, str]]) -> int:
-    """Say what differs between both runs; return the number of differences."""
+    """Say what differs between both runs, also in `outcome.json`; return how much does."""
     print()
-    found = 0
+    found = {}
     for path, profile in chosen:
         copies = (_copy(folder, name, path, profile) for name in RUNS)
         differences, cells, left_out = _cells(*(nbformat.read(c, as_version=4) for c in copies))
         differences += _records(*(folder / name for name in RUNS), f"{profile}-*", path.stem)
-        found += len(differences)
+        found[f"{path.stem}, {profile}"] = len(differences)
         note = f"; left out because of times: {left_out}" if left_out else ""
         amount = f"{len(differences) or 'no'} difference{'s' * (len(differences) != 1)}"
         print(f"{path.stem}, {profile}: {amount} ({cells} cells{note})")
         for difference in differences:
             print("  " + difference.replace("\n", "\n    "))
+    promises.write(folder / "outcome.json", found)
     print(f"\nboth runs lie in {folder}")
-    return found
+    return sum(found.values())
 
 
 def _copy(folder: Path, name: str, path: Path, profile: str) -> Path:

@@ -209,6 +209,19 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
     assert promises.speeds(tmp_path)[0].seen == "not measured yet"
 
 
+def test_what_make_verify_found_is_a_row(tmp_path):
+    assert promises.repeated(tmp_path).seen == "not measured yet"
+    found = {"00_a, smoke": 0, "01_b, smoke": 0, "01_b, full": 0}
+    written(tmp_path, "build/verify/outcome.json", found)
+    promises.take_over(tmp_path)
+    assert promises.repeated(tmp_path).seen == "2 at smoke, 1 at full: no differences: kept"
+    assert "at `full`, come out the same" in promises.table(tmp_path)
+    written(tmp_path, "build/verify/outcome.json", found | {"01_b, full": 3})
+    promises.take_over(tmp_path)
+    seen = promises.repeated(tmp_path).seen
+    assert seen == "2 at smoke, 1 at full: 3 differences: **not kept**"
+
+
 def test_a_way_that_was_given_up_gives_a_lower_bound():
     way = {"seconds_an_epoch": 6500.0, "epochs": 0.129, "seconds": 838.02, "reached": False}
     ours = {"seconds_an_epoch": 41.9, "epochs": 2, "seconds": 83.8, "reached": True}

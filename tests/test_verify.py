@@ -4,7 +4,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from nbhelpers import verify
+from nbhelpers import promises, verify
 from nbhelpers.__main__ import main
 
 SCRATCH = """\
@@ -72,6 +72,9 @@ def test_what_comes_out_differently_is_found(notebook, tmp_path, capfd):
     assert "01_luck, smoke: 1 difference" in luck
     assert "cell 1 " in luck and "-accuracy 0." in luck and "+accuracy 0." in luck
     assert record.startswith("1 difference")
+    assert promises.read(tmp_path / "verify" / "outcome.json") == {
+        "01_luck, smoke": 1, "02_record, smoke": 1,
+    }  # fmt: skip
     assert "smoke-cpu/records/02_record.json: models/0/test_accuracy: 0." in record
 
 

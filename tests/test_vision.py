@@ -3,6 +3,7 @@ import io
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import conftest
 import pytest
@@ -234,18 +235,20 @@ def test_images_without_labels_and_single_ones(trained, dataset):
 
 
 def test_interpretation(trained, dataset):
-    from fastai.interpret import ClassificationInterpretation  # silent once vision is imported
-
     test = dataset.test[torch.arange(20)]
     test.labels[:3] = (test.labels[:3] + 1) % 3  # three wrong labels, to be found again
-    interpretation = ClassificationInterpretation.from_learner(
+    interpretation = vision.ClassificationInterpretation.from_learner(
         trained, dl=trained.dls.test_dl(test)
     )
     predictions = trained.get_preds(dl=trained.dls.test_dl(test))[0].argmax(1)
     expected = torch.zeros(3, 3, dtype=torch.int64)
     for label, prediction in zip(test.labels, predictions, strict=True):
         expected[label, prediction] += 1
-    assert interpretation.confusion_matrix().tolist() == expected.tolist()
+    with mock.patch.object(trained, "get_preds", wraps=trained.get_preds) as asked:
+        for _ in range(2):
+            interpretation.most_confused()
+            assert interpretation.confusion_matrix().tolist() == expected.tolist()
+    assert asked.call_count == 1
     ours = reporting.most_confused(test.labels, predictions, CLASSES)
     assert sorted(interpretation.most_confused()) == sorted(ours)
     losses, rows = interpretation.top_losses(3)
