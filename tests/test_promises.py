@@ -210,8 +210,14 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
 
 
 def test_what_make_verify_found_is_a_row(tmp_path):
-    assert promises.repeated(tmp_path).seen == "not measured yet"
-    found = {"00_a, smoke": 0, "01_b, smoke": 0, "01_b, full": 0}
+    for name in ("00_a", "01_b"):
+        written(tmp_path, f"notebooks/{name}.ipynb", "{}")
+    assert promises.repeated(tmp_path).seen == "not measured yet: 00, 01"
+    found = {"00_a, smoke": 0, "01_b, smoke": 0}
+    written(tmp_path, "build/verify/outcome.json", found)
+    promises.take_over(tmp_path)
+    assert promises.repeated(tmp_path).seen == "not measured yet: full"
+    found |= {"01_b, full": 0}
     written(tmp_path, "build/verify/outcome.json", found)
     promises.take_over(tmp_path)
     assert promises.repeated(tmp_path).seen == "2 at smoke, 1 at full: no differences: kept"
