@@ -122,9 +122,14 @@ class _Row(NamedTuple):
 async def _rows(
     paths: list[Path], jobs: int, build: Path, here: profile.Profile, **options: bool
 ) -> list[_Row]:
-    """Execute notebooks, the first that can begin first; options are those of `_row`."""
+    """Execute notebooks in their order; options are those of `_row`.
+
+    Where several run at once, those that most others wait for begin first, so that towards the end
+    no core is left without work.
+    """
     share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-    waiting = {path.stem: path for path in paths}
+    in_order = sorted(paths, key=_waited_for, reverse=True) if jobs > 1 else paths
+    waiting = {path.stem: path for path in in_order}
     running: dict[asyncio.Task[_Row], str] = {}
     rows = {}
     while waiting or running:
@@ -139,6 +144,11 @@ async def _rows(
         for task in done:
             rows[running.pop(task)] = task.result()
     return [rows[path.stem] for path in paths]
+
+
+def _waited_for(path: Path) -> int:
+    """Return how many notebooks wait for this one."""
+    return sum(path.stem.startswith(earlier) for earlier in AFTER.values())
 
 
 async def _row(

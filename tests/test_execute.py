@@ -66,6 +66,13 @@ def test_two_at_once_in_the_right_order(project, monkeypatch):
     assert together["seconds"] > 0
 
 
+def test_those_that_most_others_wait_for_begin_first(project):
+    first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
+    write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second)
+    assert execute.run([], jobs=2) == 0
+    assert "_meets" in printed(project, "00_shows")
+
+
 def test_one_after_the_other_keeps_the_order_and_all_threads(project, capfd):
     write(project, _02_after=LOOKS, _03_first=LOOKS, _01_begin=LOOKS)
     assert execute.run([], jobs=1) == 0
