@@ -101,7 +101,7 @@ def resnet34(classes: int, ps: float = 0.2) -> nn.Sequential:
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """A convolution that is computed as one matrix product where its output is at most 3×3.
+    """A convolution that is computed as one matrix product where its output is at most 4×4.
 
     Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and there torch's own
     convolution is slow on a CPU, most of all in bfloat16. On a GPU it is left alone.
@@ -123,7 +123,7 @@ class SmallMapConv2d(nn.Conv2d):
         down, right = self.stride
         height = (images.shape[2] + 2 * top - rows) // down + 1
         width = (images.shape[3] + 2 * left - columns) // right + 1
-        if not images.is_cpu or max(height, width) > 3 or torch.compiler.is_exporting():
+        if not images.is_cpu or max(height, width) > 4 or torch.compiler.is_exporting():
             return super().forward(images)
         if images.shape[2:] == (1, 1):  # all else of the kernel meets padding
             return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
