@@ -124,8 +124,8 @@ async def _rows(
 ) -> list[_Row]:
     """Execute notebooks in their order; options are those of `_row`.
 
-    Where several run at once, those that most others wait for begin first, so that towards the end
-    no core is left without work.
+    Where several run at once, those that most others wait for begin first; then fewer cores are
+    left without work towards the end.
     """
     share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
     in_order = sorted(paths, key=_waited_for, reverse=True) if jobs > 1 else paths
