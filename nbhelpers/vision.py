@@ -70,13 +70,14 @@ def dataloaders(
 
     A batch is float32 `[b, channels, height, width]` and labels int64 `[b]`. Training batches come
     in a new order in each epoch, without an incomplete last one, which batch normalisation would
-    suffer from; validation batches keep the split's order. For the one time that the test split is
-    needed there is `dls.test_dl(dataset.test)`; `dls.test_dl` also takes images uint8 `[n, h, w]`.
+    suffer from; validation batches keep the split's order and have up to 128 images, since without
+    gradients small batches only cost time. For the one time that the test split is needed there is
+    `dls.test_dl(dataset.test)`; `dls.test_dl` also takes images uint8 `[n, h, w]`.
 
     Args:
         dataset: the splits, as in the other notebooks.
         side: of the images that the model gets, or their height and width.
-        batch_size: images a batch.
+        batch_size: images a training batch.
         channels: 1, or 3 equal ones for weights that expect colour.
         statistics: of the `Weights` that the model starts from; three are averaged for one channel.
         augment: changes a training batch, float32 `[b, 1, height, width]` of 0 to 1, at random.
@@ -89,7 +90,10 @@ def dataloaders(
         Images(part.images.to(device), part.labels.to(device), part.classes, size, (mean, std))
         for part in (dataset.train, dataset.validation)
     )
-    train, validation = (Loader(part, batch_size, num_workers=0) for part in images)
+    sizes = (batch_size, max(batch_size, min(128, 4 * batch_size)))
+    train, validation = (
+        Loader(part, size, num_workers=0) for part, size in zip(images, sizes, strict=True)
+    )
     train.shuffle, train.augment = True, augment
     train.drop_last = len(dataset.train) >= batch_size
     train.rng.seed(seed)

@@ -115,11 +115,18 @@ def test_training_batches_are_shuffled_and_keep_their_labels(numbered):
 
 
 def test_validation_batches_keep_the_order_and_the_short_last_one(numbered):
-    dls = loaders(numbered, weights=vision.Weights("", PLAIN))
+    dls = loaders(numbered, weights=vision.Weights("", PLAIN), batch_size=4)
     numbers, labels = numbers_in(dls.valid)
     assert torch.equal(numbers, torch.arange(10, 60))
     assert torch.equal(labels, torch.arange(10, 60) % 3)
-    assert (len(dls.train), len(dls.valid)) == (3, 2)
+    assert (len(dls.train), len(dls.valid)) == (25, 4)
+
+
+@pytest.mark.parametrize(("batch_size", "without_gradients"), [(4, 16), (64, 128), (200, 200)])
+def test_small_batches_are_for_training_only(numbered, batch_size, without_gradients):
+    dls = loaders(numbered, weights=vision.Weights("", PLAIN), batch_size=batch_size)
+    assert dls.train.bs == batch_size
+    assert dls.valid.bs == dls.test_dl(numbered.test).bs == without_gradients
 
 
 def test_fewer_images_than_a_batch_are_one_batch(numbered):
