@@ -52,7 +52,7 @@ def updated(text: str) -> str:
     compared = next((entry for entry in records() if "costs" in entry), {})
     tables = [table(entries, compared) for entries in by_data_set(records()).values()]
     for name, content in (
-        ("results", "\n\n".join([*tables, _conditions(records())])),
+        ("results", "\n\n".join([*tables, conditions(records())])),
         ("wild", wild(records())),
         ("bench", bench(records("bench-cpu"))),
         ("promises", promises.table(project_folder())),
@@ -105,11 +105,19 @@ def _over_seeds(accuracies: list[float] | None) -> str:
     return f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
 
 
-def _conditions(entries: list[dict]) -> str:
-    machine = entries[0]["environment"]
+def conditions(entries: list[dict]) -> str:
+    """Return where the records were measured: the machine of most notebooks, then the others."""
+    machines = {}
+    for entry in entries:
+        where = "{threads} CPU cores ({device}) with torch {torch}".format(**entry["environment"])
+        numbers = machines.setdefault(where, [])
+        if (number := entry["notebook"][:2]) not in numbers:
+            numbers.append(number)
+    (usual, _), *others = sorted(machines.items(), key=lambda item: -len(item[1]))
+    exceptions = "".join(f"; notebook {', '.join(numbers)} on {where}" for where, numbers in others)
     return (
-        f"Measured on the real data at the `{entries[0]['profile']}` profile, on "
-        f"{machine['threads']} CPU cores ({machine['device']}) with torch {machine['torch']}. "
+        f"Measured on the real data at the `{entries[0]['profile']}` profile, on {usual}"
+        f"{exceptions}. "
         "Training seconds leave validation out. “Published” is the test accuracy that the recipe "
         "reports. “Over seeds” is the mean of several trainings and their standard deviation, "
         "multiply-adds are those of one image (both measured in notebook 10)."

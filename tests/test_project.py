@@ -55,6 +55,20 @@ def test_readme_shows_what_was_measured():
     assert readme.updated(text) == text, "stale: run `make readme`"
 
 
+def test_readme_names_every_machine():
+    entries = [
+        {
+            "notebook": f"{number}_x",
+            "profile": "full",
+            "environment": {"threads": 2, "device": device, "torch": "2.0"},
+        }
+        for number, device in (("01", "fast"), ("02", "slow"), ("02", "slow"), ("03", "fast"))
+    ]
+    first, _, others = readme.conditions(entries).split(". ")[0].partition(";")
+    assert first.endswith("2 CPU cores (fast) with torch 2.0")
+    assert others == " notebook 02 on 2 CPU cores (slow) with torch 2.0"
+
+
 def test_readme_shows_the_loaders_once_they_are_measured():
     training = {"contests": {}}
     way = {"batch": 64, "workers": 2, "precision": "float32", "frozen": 20.0, "unfrozen": 50.0}
