@@ -114,7 +114,10 @@ def conditions(entries: list[dict]) -> str:
         if (number := entry["notebook"][:2]) not in numbers:
             numbers.append(number)
     (usual, _), *others = sorted(machines.items(), key=lambda item: -len(item[1]))
-    exceptions = "".join(f"; notebook {', '.join(numbers)} on {where}" for where, numbers in others)
+    exceptions = "".join(
+        f"; notebook{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} on {where}"
+        for where, numbers in others
+    )
     return (
         f"Measured on the real data at the `{entries[0]['profile']}` profile, on {usual}"
         f"{exceptions}. "

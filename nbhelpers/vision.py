@@ -70,9 +70,10 @@ def dataloaders(
 
     A batch is float32 `[b, channels, height, width]` and labels int64 `[b]`. Training batches come
     in a new order in each epoch, without an incomplete last one, which batch normalisation would
-    suffer from; validation batches keep the split's order and have up to 128 images, since without
-    gradients small batches only cost time. For the one time that the test split is needed there is
-    `dls.test_dl(dataset.test)`; `dls.test_dl` also takes images uint8 `[n, h, w]`.
+    suffer from. Validation batches keep the split's order; where training batches are small, they
+    are up to four times as large (at most 128 images), since without gradients small batches only
+    cost time. For the one time that the test split is needed there is `dls.test_dl(dataset.test)`;
+    `dls.test_dl` also takes images uint8 `[n, h, w]`.
 
     Args:
         dataset: the splits, as in the other notebooks.
@@ -90,9 +91,9 @@ def dataloaders(
         Images(part.images.to(device), part.labels.to(device), part.classes, size, (mean, std))
         for part in (dataset.train, dataset.validation)
     )
-    sizes = (batch_size, max(batch_size, min(128, 4 * batch_size)))
+    counts = (batch_size, max(batch_size, min(128, 4 * batch_size)))
     train, validation = (
-        Loader(part, size, num_workers=0) for part, size in zip(images, sizes, strict=True)
+        Loader(part, count, num_workers=0) for part, count in zip(images, counts, strict=True)
     )
     train.shuffle, train.augment = True, augment
     train.drop_last = len(dataset.train) >= batch_size

@@ -62,11 +62,15 @@ def test_readme_names_every_machine():
             "profile": "full",
             "environment": {"threads": 2, "device": device, "torch": "2.0"},
         }
-        for number, device in (("01", "fast"), ("02", "slow"), ("02", "slow"), ("03", "fast"))
+        for number, device in (
+            *(("01", "fast"), ("02", "slow"), ("02", "slow"), ("03", "fast"), ("04", "old")),
+            *(("05", "fast"), ("06", "slow")),
+        )
     ]
-    first, _, others = readme.conditions(entries).split(". ")[0].partition(";")
+    first, slow, old = readme.conditions(entries).split(". ")[0].split("; ")
     assert first.endswith("2 CPU cores (fast) with torch 2.0")
-    assert others == " notebook 02 on 2 CPU cores (slow) with torch 2.0"
+    assert slow == "notebooks 02, 06 on 2 CPU cores (slow) with torch 2.0"
+    assert old == "notebook 04 on 2 CPU cores (old) with torch 2.0"
 
 
 def test_readme_shows_the_loaders_once_they_are_measured():
