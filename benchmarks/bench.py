@@ -246,7 +246,7 @@ def main() -> None:
     print(f"{name:<20}to {TAMIL_MARK}: {'at least ' * at_least}{ratio:.1f} times faster\n")
     report["contests"][name] = {
         "mark": TAMIL_MARK, "speed_up": ratio, "at_least": at_least,
-        "ours": ours, "published": published,
+        "ours": ours, "published": {"network": "ResNet-34 (R5, Tamil)", **published},
     }  # fmt: skip
     write(report, "training", run)
 

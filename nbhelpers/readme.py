@@ -167,8 +167,9 @@ def speed(entry: dict) -> str:
         for way in ("published", "ours"):
             if got := measured.get(way):
                 given_up = "" if got["reached"] else ", given up"
+                network = got.get("network", contest)  # R5 trains another than we do
                 lines.append(
-                    f"| {contest}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
+                    f"| {network}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
                     f"| {_epochs(got['epochs'])} | {got['seconds']:.1f}{given_up} "
                     f"| {ratio if way == 'ours' else ''} |"
                 )

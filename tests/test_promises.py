@@ -237,6 +237,9 @@ def test_a_way_that_was_given_up_gives_a_lower_bound():
         "| Letters, 0.907 | published | 6500.00 | 0.13 | 838.0, given up |  |",
         "| Letters, 0.907 | ours | 41.90 | 2 | 83.8 | at least **10.0** |",
     ]
+    contest["published"] = way | {"network": "Large (R9)"}  # another than ours
+    row = readme.speed({"contests": {"Letters": contest}}).splitlines()[2]
+    assert row.startswith("| Large (R9), 0.907 | published |")
 
 
 def test_what_ran_here_is_taken_over_into_the_results(tmp_path):
