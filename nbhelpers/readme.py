@@ -106,13 +106,15 @@ def _over_seeds(accuracies: list[float] | None) -> str:
 
 
 def conditions(entries: list[dict]) -> str:
-    """Return where the records were measured: the machine of most notebooks, then the others."""
-    machines = {}
+    """Return where the records were measured: the machine of most notebooks, then the others.
+
+    Args:
+        entries: the results records of one profile, at least one.
+    """
+    machines: dict[str, dict[str, None]] = {}
     for entry in entries:
         where = "{threads} CPU cores ({device}) with torch {torch}".format(**entry["environment"])
-        numbers = machines.setdefault(where, [])
-        if (number := entry["notebook"][:2]) not in numbers:
-            numbers.append(number)
+        machines.setdefault(where, {})[entry["notebook"][:2]] = None  # a notebook may have two
     (usual, _), *others = sorted(machines.items(), key=lambda item: -len(item[1]))
     exceptions = "".join(
         f"; notebook{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} on {where}"

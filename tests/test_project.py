@@ -56,16 +56,14 @@ def test_readme_shows_what_was_measured():
 
 
 def test_readme_names_every_machine():
+    numbers, devices = "01 02 02 03 04 05 06", "fast slow slow fast old fast slow"
     entries = [
         {
             "notebook": f"{number}_x",
             "profile": "full",
             "environment": {"threads": 2, "device": device, "torch": "2.0"},
         }
-        for number, device in (
-            *(("01", "fast"), ("02", "slow"), ("02", "slow"), ("03", "fast"), ("04", "old")),
-            *(("05", "fast"), ("06", "slow")),
-        )
+        for number, device in zip(numbers.split(), devices.split(), strict=True)
     ]
     first, slow, old = readme.conditions(entries).split(". ")[0].split("; ")
     assert first.endswith("2 CPU cores (fast) with torch 2.0")
