@@ -212,8 +212,8 @@ def _precision(recipe: Recipe, run: Profile) -> torch.dtype:
 def recorded(run: Profile, dataset: Dataset) -> list[reporting.Result]:
     """Return all models that notebooks have recorded under this profile and on this data.
 
-    They come in the order of the notebooks. The list is empty where none has been run. Notebook 11,
-    which comes after the leaderboard, is left out, so that it changes nothing when run again.
+    They come in the order of the notebooks. The list is empty where none has been run. Notebook 10,
+    which asks for them, and 11 are left out, so that they change nothing when run again.
     """
     records = sorted(reporting.records_folder(run, dataset).glob("0[0-9]_*.json"))
     return [r for path in records for r in reporting.recorded(run, dataset, path.stem)]
