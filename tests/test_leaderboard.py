@@ -11,7 +11,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import augmentation, data, leaderboard, profile, reporting, sources, training
+from nbhelpers import (
+    augmentation,
+    data,
+    leaderboard,
+    networks,
+    profile,
+    reporting,
+    sources,
+    training,
+)
 
 
 @pytest.fixture
@@ -58,8 +67,8 @@ def executed(notebook, marks, scope):
     """Execute the cells that hold `marks`, in a scope like the notebook's."""
     scope |= {
         "torch": torch, "nn": nn, "functional": functional, "data": data, "training": training,
-        "augmentation": augmentation, "partial": partial, "pairwise": pairwise,
-        "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
+        "augmentation": augmentation, "networks": networks, "partial": partial,
+        "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
         "kept": None,
     }  # fmt: skip
