@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 
 import pytest
 import torch
@@ -137,10 +138,14 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     for folder in (alone, killed):
         folder.mkdir()
-    process = start.Process(target=train, args=(alone,))
+    started = start.Event()
+    process = start.Process(target=train, args=(alone, started))
     process.start()
+    assert started.wait(120)
+    began = time.perf_counter()
     process.join(300)
     assert process.exitcode == 0
+    longest = (time.perf_counter() - began) / KILLS  # so it cannot be over before the last kill
     moments = random.Random(4)
     kills = 0
     while not (killed / "weights").exists():
@@ -149,7 +154,7 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
         process.start()
         assert started.wait(120)
         if kills < KILLS:
-            process.join(moments.uniform(0.0, 0.3))
+            process.join(moments.uniform(0.0, longest))
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.join(300)
