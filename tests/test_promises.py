@@ -187,7 +187,9 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
     contests = {"LeNet (R3)": lenet, "compact CNN (Tamil)": letters}
     written(tmp_path, "results/bench-cpu/training.json", {"contests": contests})
     shares = {"our_loader": {"shares": {"unfrozen": 0.003, "frozen": 0.2}}}
-    written(tmp_path, "results/bench-cpu/loading.json", shares)
+    theirs, ours = {"frozen": 90, "unfrozen": 160}, {"frozen": 30, "unfrozen": 100}
+    loading = shares | {"ways": {"theirs": theirs, "ours": ours}}
+    written(tmp_path, "results/bench-cpu/loading.json", loading)
     written(tmp_path, "results/promises.json", {"make_test_seconds": 900})
     for name in ("00_a", "01_b"):
         written(tmp_path, f"notebooks/{name}.ipynb", "{}")
@@ -198,15 +200,17 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
         "7.9 times: **not kept**",
         "at least 10.0 times: kept",
         "0.3 %: kept",
+        "1.6 times: **not kept**",
         "15.0 minutes: **not kept**",
         "not measured yet: 00",
         "121.0 minutes: **not kept**",
     ]
     promises.keep_durations("quick-cpu", {"01_b": 1000}, tmp_path)
-    seen = promises.speeds(tmp_path)[4].seen
+    seen = promises.speeds(tmp_path)[5].seen
     assert seen == "more than 16 minutes (without 00): **not kept**"
-    (tmp_path / "results" / "bench-cpu" / "training.json").unlink()
-    assert promises.speeds(tmp_path)[0].seen == "not measured yet"
+    for name, row in (("training", 0), ("loading", 3)):
+        (tmp_path / "results" / "bench-cpu" / f"{name}.json").unlink()
+        assert promises.speeds(tmp_path)[row].seen == "not measured yet"
 
 
 def test_what_make_verify_found_is_a_row(tmp_path):
