@@ -3,7 +3,17 @@
 import re
 
 import pytest
-from drawing import headline, ink, one_by_keyboard, picture, placed, run_cell, strokes_of, write
+from drawing import (
+    headline,
+    ink,
+    kernel_idle,
+    one_by_keyboard,
+    picture,
+    placed,
+    run_cell,
+    strokes_of,
+    write,
+)
 from PIL import Image
 
 from nbhelpers import letters, models, sources
@@ -205,7 +215,7 @@ def test_reload_and_restart(show, easy):
     page.get_by_text("Kernel", exact=True).first.click()
     page.get_by_text("Restart Kernel…", exact=True).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+    kernel_idle(page)
     page.wait_for_timeout(1000)
     write(page, LINES[:1])
     page.locator(".nbh-message", has_text=SILENT).wait_for(timeout=10_000)
