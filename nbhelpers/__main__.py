@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _CLASSIFY = """\
 Say which character is on each picture, one line a picture: its name, the character and how
 probable it is, or the two likeliest where the model is not sure. A picture shows one character,
-dark on light or light on dark, in any format that Pillow reads."""
+dark on light or light on dark, in any format that Pillow reads. A line on standard error says
+which model reads: the course's own, or one that was trained here and is at least as good."""
 _STATUS = """\
 exit status:
   0  every picture was read
@@ -57,7 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="digits (the default), tamil, or the name of a saved model such as resnet18",
     )
     classify.add_argument(
-        "--models", type=Path, metavar="FOLDER", help="where it lies; the best under artifacts/"
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="where it lies; by default the best under artifacts/ and results/models/",
     )
     classify.add_argument(
         "--json", action="store_true", help="print a list with the five likeliest of each picture"
@@ -120,6 +124,12 @@ def _classify(pictures: list[str], model: str, folder: Path | None, as_json: boo
     from nbhelpers import ink, models
 
     reader = models.reader(model, folder)
+    if folder is None:  # who names no place is told what reads
+        accuracy = reader.card.results["test_accuracy"]
+        print(
+            f"model: {reader.card.title}, {reader.origin}, test accuracy {accuracy:.4f}",
+            file=sys.stderr,
+        )
     failed = unsure = False
     entries = []
     for picture in pictures:

@@ -24,6 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from nbhelpers import profile, promises
+from nbhelpers.models import ModelError
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
 
 ALL = ("",)  # with which every name begins
@@ -31,6 +32,8 @@ ALL = ("",)  # with which every name begins
 # measures how fast processes are waits for all, and has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
 AFTER |= {"10": ("01", "02", "03", "04", "05", "06", "07", "08"), "11": ALL}
+# The models that come with the course, by the notebook that trains them.
+MODELS = {"05": "lenet", "07": "compact_cnn"}
 
 
 class RunError(RuntimeError):
@@ -58,8 +61,9 @@ def run(
         force: execute those too that have not changed since they were last executed.
         publish: also write the executed notebooks over the committed ones, and their records to
             `results/`.
-        jobs: how many run at once, at least 1. By default 2 on a CPU with several cores; 1 on a
-            GPU, and for `publish`, since seconds that others read should be of one training alone.
+        jobs: how many run at once, at least 1, on a CPU at most as many as it has threads, since
+            more threads than cores mostly wait for one another. By default 2 there; 1 on a GPU,
+            and for `publish`, since seconds that others read should be of one training alone.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
@@ -73,7 +77,9 @@ def run(
     os.environ["NB_HEADLESS"] = "1"
     os.environ["NB_PROFILE"] = here.name
     print(f"profile {here.name} on {here.device}; copies go to {build}")
-    jobs = jobs or (1 if publish or here.device.type != "cpu" else min(2, torch.get_num_threads()))
+    jobs = jobs or (1 if publish or here.device.type != "cpu" else 2)
+    if here.device.type == "cpu":
+        jobs = min(jobs, torch.get_num_threads())
     with alone(build), _home(), asyncio.Runner(loop_factory=_Loop) as runner:
         started = time.perf_counter()
         rows = runner.run(_rows(paths, jobs, build, here, force=force, publish=publish))
@@ -184,8 +190,13 @@ async def _row(
         error, fresh = None, False
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
     if publish and not error:
-        _publish(path, executed, here.place)
-        promises.keep_durations(here.place, {path.stem: state["seconds"]}, project_folder())
+        try:
+            _publish_model(path, here)
+            _publish(path, executed, here.place)
+            promises.keep_durations(here.place, {path.stem: state["seconds"]}, project_folder())
+        except ModelError as problem:  # of this notebook alone
+            error = str(problem)
+            print(error, flush=True)
     return _Row(path.stem, state["seconds"], error, fresh)
 
 
@@ -287,6 +298,25 @@ def _publish(path: Path, executed: Path, place: str) -> None:
     for record in (artifacts_root() / place / "records").glob(f"{path.stem}[.-]*"):
         with written(project_folder() / "results" / place / record.name) as unfinished:
             shutil.copyfile(record, unfinished)
+
+
+def _publish_model(path: Path, here: profile.Profile) -> None:
+    """Publish the model that a notebook has trained, if it is one that comes with the course.
+
+    Only what `full` has trained on the real data comes with it.
+    """
+    from nbhelpers import data, models, tamil
+
+    name, folder = MODELS.get(path.stem[:2]), artifacts_root() / here.place
+    if not name or here.name != "full" or not (folder / f"{name}.safetensors").exists():
+        return
+    _, card = models.load(name, folder)
+    if card.form == "tamil":
+        dataset = tamil.tamil(here, proportions=card.proportions)
+    else:
+        dataset = data.mnist(here)
+    if dataset.source == "full":
+        models.publish(name, folder, dataset.validation)
 
 
 def _stamp(path: Path, here: profile.Profile) -> str:

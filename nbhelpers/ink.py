@@ -137,18 +137,17 @@ def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted"
     Args:
         picture: as for `to_mnist`.
         form: `mnist` or `tamil`.
-        side: of the model's images, in pixels. MNIST's form is 28×28, and resized to other sides.
+        side: of the model's images, in pixels. The forms are 28×28 and 64×64; they are resized to
+            other sides, as the images are that models learn from.
         proportions: as for `to_tamil`; MNIST's form always keeps them.
 
     Raises:
         InkError: as for `to_mnist`.
         ValueError: `form` or `proportions` is unknown.
     """
-    if form == "tamil":
-        return to_tamil(picture, side, proportions)
-    if form != "mnist":
+    if form not in ("mnist", "tamil"):
         raise ValueError(f"form is {form!r}. Expected 'mnist' or 'tamil'.")
-    steps = to_mnist(picture)
+    steps = to_mnist(picture) if form == "mnist" else to_tamil(picture, proportions=proportions)
     return replace(steps, normalised=resized(steps.normalised[None], (side, side))[0])
 
 

@@ -3,14 +3,19 @@
 `save` writes `<name>.safetensors`, weights to go on training from, and `<name>.onnx`, the whole way
 from a picture's ink to probabilities, which runs without PyTorch: in Python, C++ or a browser.
 `reader` and `load` bring them back. Neither format can hold programs, unlike a pickle.
+
+Two models come with the course: `publish` has put their weights into `results/models/`. They are
+read until a model that was trained here is at least as good.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +39,12 @@ if TYPE_CHECKING:
 PROPORTIONS = {"mnist": "kept", "tamil": "adapted"}  # of the characters, by form
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
+REFERENCE = sources.project_folder() / "results" / "models"  # the course's own models
+LARGEST_COST = 0.0005  # of half precision, in validation accuracy
+LICENCES = {  # of what was trained, by form
+    "mnist": "MIT, as the code; trained on MNIST, see data/README.md",
+    "tamil": "for research use only, as HPL Tamil is, which it was trained on: see data/README.md",
+}
 
 # Which notebook saves which model.
 _NOTEBOOKS = {"lenet": "05", "resnet34": "06", "compact_cnn": "07", "resnet18_tamil": "08"}
@@ -61,9 +72,12 @@ class Card:
         std: of the same.
         temperature: what logits are divided by before the softmax; in the ONNX file as well.
         threshold: the smallest probability of a sure answer, from `threshold_for`.
-        results: `validation_accuracy`, `test_accuracy`, `test_ci95`, `test_images`.
-        data: `name`, `source` and `fingerprint` of the data set.
-        made_with: the profile, the versions and the hardware.
+        results: `validation_accuracy`, `test_accuracy`, `test_ci95`, `test_images`; of a published
+            model also `half_precision_cost`, in validation accuracy.
+        data: `name`, `source` and `fingerprint` of the data set; of a published model also the
+            `licence` of its weights.
+        made_with: the profile, the versions and the hardware; of a published model also the
+            command that trains it again, `retrain`.
         onnx_difference: the largest between the probabilities of ONNX Runtime and PyTorch.
     """
 
@@ -206,6 +220,107 @@ def save(
         f"ONNX and PyTorch differ by at most {difference:.0e}"
     )
     return card
+
+
+def publish(name: str, folder: Path, validation: Split) -> Card:
+    """Write a saved model in half precision to `results/models/`, its card to the README there.
+
+    Filters and matrices become float16. Biases and what batch-norm keeps stay as they are: they
+    are a hundredth of the numbers, and its running averages can be too small or too large for
+    float16. What the rounding costs is measured before anything is written.
+
+    Args:
+        name: of the files.
+        folder: where `save` has written it.
+        validation: of the data that it was trained on; images of another side are resized.
+
+    Returns:
+        the card of the published model.
+
+    Raises:
+        Unavailable: no such model has been trained.
+        ModelError: its file is damaged; or half precision costs more than 0.05 points of validation
+            accuracy.
+        WriteError: `results/models/` cannot be written to.
+    """
+    from safetensors.torch import save as to_safetensors
+
+    whole, card = load(name, folder)
+    state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
+    rounded = _network(card.architecture, len(card.classes), state)
+    answers = (
+        _logits(network, validation, card.side, card.mean, card.std).argmax(1)
+        for network in (whole, rounded)
+    )
+    before, after = (float((found == validation.labels.numpy()).mean()) for found in answers)
+    if not before - after <= LARGEST_COST:
+        raise ModelError(
+            f"{name}.safetensors: in half precision its validation accuracy is {after:.4f}, before "
+            f"{before:.4f}; expected to lose at most {LARGEST_COST:g}. Nothing was published."
+        )
+    card = replace(
+        card,
+        results=card.results | {"half_precision_cost": max(before - after, 0.0)},
+        data=card.data | {"licence": LICENCES[card.form]},
+        made_with=card.made_with | {"retrain": _retrain(name)},
+    )
+    path = REFERENCE / f"{name}.safetensors"
+    text = json.dumps(asdict(card), ensure_ascii=False)
+    with sources.written(path) as unfinished:
+        unfinished.write_bytes(to_safetensors(state, {"card": text}))
+    with sources.written(REFERENCE / "README.md") as unfinished:
+        cards = [_card_of(one) for one in sorted(REFERENCE.glob("*.safetensors"))]
+        unfinished.write_text(_described(cards), encoding="utf-8", newline="\n")
+    cost = 100 * card.results["half_precision_cost"]
+    print(
+        f"published {path.name} ({path.stat().st_size / 1e6:.1f} MB); "
+        f"half precision costs {cost:.3f} percentage points of validation accuracy"
+    )
+    return card
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    """Return filters and matrices in float16, where that can hold them; all else as it is."""
+    if not value.is_floating_point() or value.ndim < 2:
+        return value
+    half = value.half()
+    return half if half.isfinite().all() else value
+
+
+def _retrain(name: str) -> str:
+    notebook = _NOTEBOOKS.get(name)
+    return f"make publish NOTEBOOKS={notebook}" if notebook else "the notebook that saves it"
+
+
+def _described(cards: list[Card]) -> str:
+    """Return the page that stands beside published models, Markdown."""
+    parts = [
+        "# The course's own models\n\n"
+        "What `python -m nbhelpers classify`, the pads, the playground and notebook 9 read with, "
+        "until you have trained\na model that is at least as good on the validation images. "
+        "`make publish` writes these files. Filters and matrices\nare kept in half precision "
+        "(float16); the card also stands in each file's header.\n"
+    ]
+    for card in cards:
+        low, high = card.results["test_ci95"]
+        made = card.made_with
+        rows = {
+            "what": f"{card.architecture}: {len(card.classes)} classes, {card.side} × {card.side} "
+            f"pixels, prepared by `ink.to_{card.form}`",
+            "trained on": f"{card.data['name']} ({card.data['source']}), "
+            f"fingerprint `{card.data['fingerprint']}`",
+            "validation accuracy": f"{card.results['validation_accuracy']:.4f}; half precision "
+            f"costs {100 * card.results['half_precision_cost']:.3f} percentage points of it",
+            "test accuracy": f"{card.results['test_accuracy']:.4f}, 95 % interval {low:.4f} to "
+            f"{high:.4f}, {card.results['test_images']:,} images (before rounding)",
+            "made by": f"the `{made['profile']}` profile on {made['threads']} CPU threads, "
+            f"{made['device']}, torch {made['torch']}",
+            "licence": card.data["licence"],
+            "train it again": f"`{made['retrain']}`",
+        }
+        table = "".join(f"| {key} | {value} |\n" for key, value in rows.items())
+        parts.append(f"## {card.name}.safetensors: {card.title}\n\n| | |\n|---|---|\n{table}")
+    return "\n".join(parts)
 
 
 def fit_temperature(logits: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
@@ -386,10 +501,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reader:
-    """A saved model in ONNX Runtime, from `reader`."""
+    """A saved model in ONNX Runtime, from `reader`.
+
+    Attributes:
+        card: what a user must know.
+        session: of ONNX Runtime.
+        content: the ONNX file, for other programs.
+        own: whether it came with the course, from `results/models/`.
+    """
 
     card: Card
     session: onnxruntime.InferenceSession
+    content: bytes = field(default=b"", repr=False)
+    own: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Whose model it is and which run trained it: `trained here (quick run)`."""
+        sample = ", sample data" if self.card.data["source"] == "sample" else ""
+        whose = "the course's own" if self.own else "trained here"
+        return f"{whose} ({self.card.made_with['profile']} run{sample})"
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each class, float32 `[n, classes]`.
@@ -448,18 +579,25 @@ def reader(
 
     Args:
         name: of the files; or `digits` (LeNet) or `tamil` (the compact CNN).
-        folder: where `<name>.onnx` lies. By default the best place under `artifacts/`: profile
-            `full` before `quick` and `smoke`, real data before the sample.
+        folder: where its files lie. By default the best place: under `artifacts/`, profile `full`
+            before `quick` and `smoke`, real data before the sample; but the course's own model in
+            `results/models/`, where there is one, comes before those that are worse than it.
         artifacts: where to look instead of this project's `artifacts/`.
 
     Raises:
-        Unavailable: no such model has been trained; says what to do.
+        Unavailable: there is no such model; says what to do.
         ModelError: its file is damaged.
     """
-    path = find(name, "onnx", folder, artifacts)
+    name, artifacts = ALIASES.get(name, name), artifacts or sources.artifacts_root()
+    place = _best_place(name, artifacts) if folder is None else Path(folder)
+    path = place / f"{name}.onnx"
+    if not path.is_file() and (place / f"{name}.safetensors").is_file():
+        path, content = _from_weights(place / f"{name}.safetensors", artifacts)
+    else:
+        content = _existing(path).read_bytes()
     try:
         # From bytes, so that nothing in the file can point to other files.
-        session = _session(path.read_bytes())
+        session = _session(content)
     except Exception as error:  # ONNX Runtime has a dozen kinds
         raise _damaged(path, str(error)) from None
     card = _card(path, session.get_modelmeta().custom_metadata_map)
@@ -467,7 +605,7 @@ def reader(
     side, classes = card.side, len(card.classes)
     if found != [("images", [1, side, side]), ("probabilities", [classes])]:
         raise _damaged(path, f"it has {found}, its card says {side}×{side} and {classes} classes")
-    return Reader(card, session)
+    return Reader(card, session, content, own=_is_own(place))
 
 
 def load(
@@ -475,7 +613,8 @@ def load(
 ) -> tuple[nn.Module, Card]:
     """Return a saved model for PyTorch with its card, in evaluation mode on the CPU.
 
-    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`.
+    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`. Its
+    weights are float32, also where the file has them in half precision.
 
     Args:
         name: as for `reader`.
@@ -483,19 +622,94 @@ def load(
         artifacts: as for `reader`.
 
     Raises:
-        Unavailable: no such model has been trained; says what to do.
+        Unavailable: there is no such model; says what to do.
         ModelError: its file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
-    path = find(name, "safetensors", folder, artifacts)
+    name, artifacts = ALIASES.get(name, name), artifacts or sources.artifacts_root()
+    place = _best_place(name, artifacts) if folder is None else Path(folder)
+    path = _existing(place / f"{name}.safetensors")
+    card = _card_of(path)
     try:
         with safe_open(path, framework="pt") as file:
-            card = _card(path, file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
         return _network(card.architecture, len(card.classes), state), card
     except (SafetensorError, ValueError) as error:
         raise _damaged(path, str(error)) from None
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether these are the models that come with the course."""
+    return folder.resolve() == REFERENCE.resolve()
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise sources.Unavailable(f"{path}: no such model. {_advice(path.stem)}")
+    return path
+
+
+def _best_place(name: str, artifacts: Path) -> Path:
+    """Return the folder of the best model of that name; see `reader`."""
+    own = REFERENCE / f"{name}.safetensors"
+    reference = _card_of(own) if own.is_file() else None
+    for place in _places(artifacts):
+        # Both files tell a model of `save` from weights that a notebook has put aside.
+        here = all((place / f"{name}.{kind}").is_file() for kind in ("onnx", "safetensors"))
+        if here and (
+            reference is None or _as_good(_card_of(place / f"{name}.safetensors"), reference)
+        ):
+            return place
+    if reference:
+        return REFERENCE
+    raise sources.Unavailable(f"{name}: no such model has been trained here. {_advice(name)}")
+
+
+def _places(artifacts: Path) -> Iterator[Path]:
+    for sample in ("", "-sample"):
+        for profile in ("full", "quick", "smoke"):
+            for device in ("gpu", "cpu"):
+                yield artifacts / f"{profile}-{device}{sample}"
+
+
+def _as_good(card: Card, reference: Card) -> bool:
+    """Return whether a model that was trained here is known to be as good as the course's own.
+
+    Accuracies compare where they are of the same validation images: those of the real data, of
+    which `smoke` uses a part only. (Not by the fingerprint: the side of the images may differ.)
+    """
+    ours, theirs = (one.results["validation_accuracy"] for one in (card, reference))
+    return (
+        card.data["source"] == "full"
+        and card.data["name"] == reference.data["name"]
+        and card.made_with["profile"] != "smoke"
+        and ours >= theirs
+    )
+
+
+def _from_weights(path: Path, artifacts: Path) -> tuple[Path, bytes]:
+    """Return an ONNX file made from weights alone: where it is kept, and its content.
+
+    Making it takes seconds, so it is kept below `artifacts`; where that cannot be written to, it
+    is made each time.
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    digest.update(Path(__file__).with_name("networks.py").read_bytes())  # decides the graph, too
+    kept = artifacts / "reference" / f"{path.stem}-{digest.hexdigest()[:16]}.onnx"
+    if kept.is_file():
+        return kept, kept.read_bytes()
+    network, card = load(path.stem, path.parent)
+    graph = _exported(network, card.side, card.mean, card.std, card.temperature)
+    graph.metadata_props.add(key="card", value=json.dumps(asdict(card), ensure_ascii=False))
+    content = graph.SerializeToString()
+    with contextlib.suppress(OSError):
+        with sources.written(kept) as unfinished:
+            unfinished.write_bytes(content)
+        for older in kept.parent.glob(f"{path.stem}-*.onnx"):
+            if older != kept:
+                older.unlink()
+    return kept, content
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
@@ -513,43 +727,21 @@ def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarra
     return np.concatenate([session.run(["probabilities"], {"images": i})[0] for i in inputs])
 
 
-def find(name: str, suffix: str, folder: Path | None = None, artifacts: Path | None = None) -> Path:
-    """Return the file of the best saved model of that name.
-
-    Args:
-        name: as for `reader`.
-        suffix: `onnx` or `safetensors`.
-        folder: as for `reader`.
-        artifacts: as for `reader`.
-
-    Raises:
-        Unavailable: no such model has been trained; says what to do.
-    """
-    name = ALIASES.get(name, name)
-    if folder is not None:
-        path = Path(folder) / f"{name}.{suffix}"
-        if path.is_file():
-            return path
-        raise sources.Unavailable(f"{path}: no such model. {_advice(name)}")
-    artifacts = artifacts or sources.artifacts_root()
-    for place in _places(artifacts):
-        # Both files tell a model of `save` from weights that a notebook has put aside.
-        if all((place / f"{name}.{kind}").is_file() for kind in ("onnx", "safetensors")):
-            return place / f"{name}.{suffix}"
-    raise sources.Unavailable(f"{name}: no such model has been trained here. {_advice(name)}")
-
-
-def _places(artifacts: Path) -> Iterator[Path]:
-    for sample in ("", "-sample"):
-        for profile in ("full", "quick", "smoke"):
-            for device in ("gpu", "cpu"):
-                yield artifacts / f"{profile}-{device}{sample}"
-
-
 def _advice(name: str) -> str:
     if name in _NOTEBOOKS:
         return f"Train it with: make run NOTEBOOKS={_NOTEBOOKS[name]}"
     return f"Known names are {', '.join(_NOTEBOOKS)}; others need the notebook that saves them."
+
+
+def _card_of(path: Path) -> Card:
+    """Return the card of a weights file, of which only the head is read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return _card(path, file.metadata() or {})
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
 
 
 def _card(path: Path, metadata: dict[str, str]) -> Card:
@@ -560,7 +752,7 @@ def _card(path: Path, metadata: dict[str, str]) -> Card:
     try:
         values = json.loads(metadata["card"])
         card = Card(**values | {"classes": tuple(values["classes"])})
-        missing = [field.name for field in fields(Card) if getattr(card, field.name) is None]
+        missing = [one.name for one in fields(Card) if getattr(card, one.name) is None]
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(path, f"its card: {error}") from None
     if missing or card.form not in PROPORTIONS:
@@ -574,6 +766,10 @@ def _damaged(path: Path, reason: str) -> ModelError:
 
 
 def _again(path: Path) -> str:
+    if _is_own(path.parent):
+        return f"Bring it back with: git checkout -- results/models/{path.name}"
+    if path.parent.name == "reference":
+        return "Delete it; it is made anew."
     notebook = _NOTEBOOKS.get(path.stem)
     how = f"make run NOTEBOOKS={notebook} FORCE=1" if notebook else "the notebook that saves it"
     return f"Delete it and train it again with {how}."

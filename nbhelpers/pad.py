@@ -65,6 +65,7 @@ class Pad(anywidget.AnyWidget):
             {
                 "name": name,
                 "noun": NOUNS[reader.card.form],
+                "about": _about(reader),
                 "labels": [[text, _latin(text, reader)] for text in reader.card.classes],
             }
             for name, reader in self.readers.items()
@@ -215,6 +216,10 @@ class Practice(Pad):
 # ------------------------------------------------------------------------------------- letters
 
 
+def _about(reader: Reader) -> str:
+    return f"Read by {reader.card.title}, {reader.origin}"
+
+
 def example(reader: Reader) -> bytes:
     """Return a drawing that a reader can read, PNG: a three, or its first Tamil letter."""
     if reader.card.form == "tamil":
@@ -343,6 +348,7 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
             seen.imshow(_grey(normalised), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             seen.set_title("what the model sees")
             seen.set_xlabel(f"{len(normalised)} × {len(normalised)} pixels")
+        figure.supxlabel(_about(reader), fontsize=8, color="#5d6570")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
     few = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)

@@ -74,17 +74,19 @@ def accuracies(
     count: int = 200,
     seed: int = 0,
     proportions: str = "kept",
+    side: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
     Args:
         read: the model; uint8 `[n, side, side]` in, probabilities `[n, classes]` out.
         split: where images and labels come from.
-        prepare: `ink.to_mnist` or `ink.to_tamil`. A picture that it refuses counts as wrong.
+        prepare: such as `ink.to_mnist`. A picture that it refuses counts as wrong.
         conditions: keys of `CONDITIONS`; all by default.
         count: images a condition, the same ones in each; drawn from `seed`.
         seed: of the images and of the pictures.
         proportions: of the split's images, as given to `tamil.tamil`.
+        side: of the model's images, in pixels; by default that of the split's.
 
     Returns:
         `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
@@ -95,7 +97,7 @@ def accuracies(
     rows = drawn(split, count, seed)
     count = len(rows)
     labels = split.labels.numpy()[rows]
-    side = split.images.shape[-1]
+    side = side or split.images.shape[-1]
     measured = {}
     for condition in CONDITIONS if conditions is None else conditions:
         files = [picture(split.images[row], condition, seed, int(row), proportions) for row in rows]

@@ -92,6 +92,21 @@ def test_models_by_name(alias, pictures, capsys):
     assert capsys.readouterr().out.startswith("0.png: ")
 
 
+def test_says_which_model_reads(pictures, monkeypatch, capsys):
+    """The course's own, before anything is trained: on standard error, and JSON stays JSON."""
+    monkeypatch.setattr(models, "REFERENCE", pictures / "published")
+    models.publish("lenet", saved()[0], trained()[1].validation)
+    capsys.readouterr()
+    assert main(["classify", "0.png", "--json"]) in (0, 3)
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["file"] == "0.png"
+    accuracy = saved()[1].results["test_accuracy"]
+    assert err == (
+        "model: LeNet on the sample, the course's own (smoke run, sample data), "
+        f"test accuracy {accuracy:.4f}\n"
+    )
+
+
 def test_missing_model_is_one_line_with_the_command(pictures, capsys):
     assert classify("0.png", "--model", "tamil", models_folder=pictures) == 1
     out, err = capsys.readouterr()

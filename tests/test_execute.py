@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
-from nbhelpers import execute, profile, promises
+from nbhelpers import data, execute, models, profile, promises
 
 MEETS = """
 import pathlib, time
@@ -66,7 +67,8 @@ def test_two_at_once_in_the_right_order(project, monkeypatch):
     assert together["seconds"] > 0
 
 
-def test_those_that_most_others_wait_for_begin_first(project):
+def test_those_that_most_others_wait_for_begin_first(project, monkeypatch):
+    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 2)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
     write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second)
     assert execute.run([], jobs=2) == 0
@@ -139,3 +141,55 @@ def test_threads_are_shared_only_where_notebooks_run_at_once(project, monkeypatc
     assert printed(project, "01_looks").endswith("1\n")
     assert execute.run([], force=True, publish=True) == 0
     assert printed(project, "01_looks").endswith("None\n")
+
+
+@pytest.fixture
+def full(project, monkeypatch):
+    """A run at `full` that has trained a LeNet; what is published is listed."""
+    monkeypatch.setenv("NB_PROFILE", "full")
+    place = project / "artifacts" / "full-cpu"
+    place.mkdir(parents=True)
+    (place / "lenet.safetensors").touch()
+    digits = SimpleNamespace(source="full", validation="validation images")
+    card = SimpleNamespace(form="mnist", proportions="kept")
+    published = []
+    monkeypatch.setattr(models, "load", lambda name, folder: (None, card))
+    monkeypatch.setattr(models, "publish", lambda *arguments: published.append(arguments))
+    monkeypatch.setattr(data, "mnist", lambda run: digits)
+    return SimpleNamespace(place=place, digits=digits, published=published)
+
+
+def test_publishing_takes_the_course_s_own_models_along(project, full, monkeypatch):
+    write(project, _05_trains="1", _06_other="1")
+    assert execute.run([], publish=True) == 0
+    assert full.published == [("lenet", full.place, "validation images")]
+    full.digits.source = "sample"
+    assert execute.run([], publish=True) == 0
+    full.digits.source = "full"
+    monkeypatch.setenv("NB_PROFILE", "quick")
+    assert execute.run([], publish=True) == 0
+    assert len(full.published) == 1, "only what `full` has trained on the real data"
+
+
+def test_a_model_that_cannot_be_published_is_an_error_of_its_notebook(
+    project, full, monkeypatch, capsys
+):
+    def refuse(*_):
+        raise models.ModelError("lenet.safetensors: too much is lost")
+
+    monkeypatch.setattr(models, "publish", refuse)
+    write(project, _05_trains="1", _06_other="1")
+    before = (project / "notebooks" / "05_trains.ipynb").read_bytes()
+    assert execute.run([], publish=True) == 1
+    assert "too much is lost" in capsys.readouterr().out
+    assert (project / "notebooks" / "05_trains.ipynb").read_bytes() == before
+    other = nbformat.read(project / "notebooks" / "06_other.ipynb", as_version=4)
+    assert other.cells[0].execution_count == 1, "the others go on"
+
+
+def test_never_more_notebooks_at_once_than_threads(project, monkeypatch):
+    """More threads than cores mostly wait for one another."""
+    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 1)
+    write(project, _01_looks=LOOKS, _02_looks=LOOKS)
+    assert execute.run([], jobs=8) == 0
+    assert printed(project, "02_looks").startswith("['01_looks']"), "one after the other"

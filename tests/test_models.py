@@ -21,6 +21,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -31,6 +32,7 @@ from nbhelpers.data import Dataset, Split
 RUN = profile.Profile("smoke", torch.device("cpu"), 0)
 LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std": 0.5}
 WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
+PUBLISHED = sorted(models.REFERENCE.glob("*.safetensors"))
 
 
 @functools.cache
@@ -73,6 +75,13 @@ def saved():
         )
     saved.folder = folder
     return Path(folder.name) / "new", card, printed.getvalue() + "".join(map(str, warned))
+
+
+@pytest.fixture(autouse=True)
+def reference(tmp_path, monkeypatch):
+    """A place for published models, so that those of the course are left out."""
+    monkeypatch.setattr(models, "REFERENCE", tmp_path / "published")
+    return tmp_path / "published"
 
 
 @pytest.fixture
@@ -413,13 +422,13 @@ def test_tamil_pictures_are_prepared_as_the_card_says(folder, monkeypatch):
     asked = []
 
     def to_tamil(picture, side=64, proportions="adapted"):
-        asked.append((side, proportions))
+        asked.append((side, proportions))  # the form's own side; the card's comes after
         return ink.to_mnist(picture)
 
     monkeypatch.setattr(ink, "to_tamil", to_tamil, raising=False)
     test = trained()[1].test
     answer = models.reader("lenet", folder).read(picture_of(test.images[0]))
-    assert asked == [(28, "adapted")]
+    assert asked == [(64, "adapted")] and answer.steps.normalised.shape == (28, 28)
     assert (answer.choices[0].text, answer.choices[0].transliteration) in tamil.class_table()
 
 
@@ -555,6 +564,177 @@ def test_loaded_model_goes_on_learning():
     assert torch.allclose(found, expected_probabilities(images, 1), atol=1e-6)
     model.train()(torch.zeros(2, 1, 28, 28)).sum().backward()
     assert model[0].weight.grad is not None
+
+
+# ------------------------------------------------------------------- the course's own models
+
+
+def publish(folder=None):
+    """Publish the LeNet that was trained at `smoke`, from `folder`; return card and output."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        card = models.publish("lenet", folder or saved()[0], trained()[1].validation)
+    return card, printed.getvalue()
+
+
+def change_published(reference, **changes):
+    with safe_open(reference / WEIGHTS, framework="pt") as file:
+        card = json.loads(file.metadata()["card"]) | changes
+    save_file(load_file(reference / WEIGHTS), reference / WEIGHTS, {"card": json.dumps(card)})
+
+
+def place_of(artifacts, name, accuracy, folder, source="full"):
+    """Put the trained model where a run of a profile would, with that validation accuracy."""
+    profile_name = name.partition("-")[0]
+    card = asdict(saved()[1])
+    change_card(
+        folder,
+        title=name,
+        results=card["results"] | {"validation_accuracy": accuracy},
+        data=card["data"] | {"source": source},
+        made_with=card["made_with"] | {"profile": profile_name},
+    )
+    shutil.copytree(folder, artifacts / name)
+
+
+@pytest.mark.promise(
+    "Results",
+    "The models that come with the course say where they are from and how to retrain them",
+)
+def test_a_published_card_tells_its_origin(reference):
+    """LeNet is trained at `smoke`, published, and read back: where is it from?"""
+    _, digits, result = trained()
+    card, printed = publish()
+    assert re.fullmatch(
+        r"published lenet\.safetensors \(0\.9 MB\); half precision costs 0\.0\d\d percentage .*\n",
+        printed,
+    )
+    assert sorted(path.name for path in reference.iterdir()) == ["README.md", WEIGHTS]
+    _, found = models.load("lenet", reference)
+    assert asdict(found) == asdict(card)
+    assert (found.made_with["profile"], found.data["source"]) == ("smoke", "sample")
+    assert found.data["fingerprint"] == digits.fingerprint
+    assert found.made_with["retrain"] == "make publish NOTEBOOKS=05"
+    page = (reference / "README.md").read_text(encoding="utf-8")
+    low, high = result.test_ci95
+    for words in (
+        "LeNet on the sample", "`smoke` profile", "MNIST (sample)", digits.fingerprint,
+        f"{result.test_accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}", "MIT",
+        found.made_with["torch"], "`make publish NOTEBOOKS=05`",
+    ):  # fmt: skip
+        assert words in page, words
+
+
+def test_half_precision_of_filters_and_matrices_only(reference):
+    publish()
+    whole, half = load_file(saved()[0] / WEIGHTS), load_file(reference / WEIGHTS)
+    assert whole.keys() == half.keys()
+    for key, value in half.items():
+        assert value.dtype == (torch.float16 if value.ndim > 1 else torch.float32)
+        assert torch.allclose(value.float(), whole[key], rtol=1e-3, atol=1e-7)
+    loaded, _ = models.load("lenet", reference)
+    assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
+
+
+def test_numbers_that_float16_cannot_hold_stay():
+    counts, running = torch.tensor(7), torch.tensor([1e-9, 1e9])
+    assert models._halved(counts) is counts and models._halved(running) is running
+    large = torch.tensor([[1e6, 0.1]])
+    assert models._halved(large) is large and models._halved(large / 100).dtype == torch.float16
+
+
+@pytest.mark.promise("Results", "Half precision costs the course's own models at most 0.05 points")
+def test_half_precision_that_costs_too_much_is_not_published(reference, monkeypatch):
+    monkeypatch.setattr(models, "_halved", lambda value: value.sign())
+    with pytest.raises(models.ModelError, match=r"lenet\.safetensors: in half .* at most 0\.0005"):
+        publish()
+    assert not reference.exists()
+
+
+@pytest.mark.promise("Results", "Half precision costs the course's own models at most 0.05 points")
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_models_that_come_with_the_course(path):
+    """Of `full` on the real data, small, and of networks that we still have."""
+    _, card = models.load(path.stem, path.parent)
+    assert (card.made_with["profile"], card.data["source"]) == ("full", "full")
+    assert card.results["half_precision_cost"] <= 0.0005
+    assert card.data["licence"] and sum(one.stat().st_size for one in PUBLISHED) < 4e6
+    assert f"## {path.name}: {card.title}" in (path.parent / "README.md").read_text("utf-8")
+
+
+def test_reads_before_anything_is_trained(tmp_path, reference, monkeypatch):
+    publish()
+    artifacts, calls, export = tmp_path / "artifacts", [], models._exported
+    monkeypatch.setattr(models, "_exported", lambda *how: calls.append(1) or export(*how))
+    first, again = (models.reader("digits", artifacts=artifacts) for _ in range(2))
+    assert len(calls) == 1, "it is exported once"
+    assert first.content == again.content and first.card == again.card
+    assert first.own and first.origin == "the course's own (smoke run, sample data)"
+    assert models.reader("lenet", reference, artifacts=artifacts).own and len(calls) == 1
+    (kept,) = (artifacts / "reference").iterdir()
+    kept.write_bytes(b"no model")
+    with pytest.raises(models.ModelError, match=r"lenet-\w+\.onnx: damaged.* Delete it; it is"):
+        models.reader("digits", artifacts=artifacts)
+    change_published(reference, title="another")
+    assert models.reader("digits", artifacts=artifacts).card.title == "another"
+    assert len(calls) == 2 and len(list((artifacts / "reference").iterdir())) == 1
+
+    images = trained()[1].test.images[:50]
+    network, card = models.load("digits", artifacts=artifacts)
+    with torch.inference_mode():
+        logits = network((images[:, None].float() / 255 - 0.5) / 0.5)
+    expected = (logits / card.temperature).softmax(1).numpy()
+    assert np.abs(first.probabilities(images.numpy()) - expected).max() < 1e-5
+
+
+def test_reads_where_nothing_can_be_written(tmp_path):
+    publish()
+    (tmp_path / "artifacts").write_text("a file, in which there can be no folder")
+    assert models.reader("digits", artifacts=tmp_path / "artifacts").own
+
+
+@pytest.mark.promise(
+    "Results", "A model that you have trained is used where it is at least as good"
+)
+def test_the_better_model_comes_first(tmp_path, folder):
+    card, _ = publish()
+    best = card.results["validation_accuracy"]
+    artifacts = tmp_path / "artifacts"
+
+    def taken():
+        (found,) = {
+            models.load(artifacts=artifacts)[1].title,
+            models.reader(artifacts=artifacts).card.title,
+        }
+        return found
+
+    place_of(artifacts, "full-cpu-sample", 1.0, folder, source="sample")
+    place_of(artifacts, "smoke-cpu", 1.0, folder)
+    assert taken() == card.title, "neither the sample nor a part of the images is comparable"
+    place_of(artifacts, "full-gpu", best - 0.001, folder)
+    assert taken() == card.title
+    place_of(artifacts, "quick-cpu", best, folder)
+    assert taken() == "quick-cpu"
+    reader = models.reader(artifacts=artifacts)
+    assert not reader.own and reader.origin == "trained here (quick run)"
+    place_of(artifacts, "full-cpu", best + 0.001, folder)
+    assert taken() == "full-cpu"
+
+
+@pytest.mark.promise(
+    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
+)
+@pytest.mark.parametrize("kept", [0, 50, -1000])
+@pytest.mark.parametrize("bring", [models.reader, models.load])
+def test_a_damaged_reference_is_named(bring, kept, reference, tmp_path):
+    publish()
+    content = (reference / WEIGHTS).read_bytes()
+    (reference / WEIGHTS).write_bytes(content[:kept])
+    with pytest.raises(models.ModelError, match="damaged") as error:
+        bring("lenet", artifacts=tmp_path / "artifacts")
+    line = str(error.value)
+    assert line.startswith(f"{reference / WEIGHTS}: ") and "\n" not in line
+    assert line.endswith("Bring it back with: git checkout -- results/models/lenet.safetensors")
 
 
 # --------------------------------------------------------------------------------------- networks

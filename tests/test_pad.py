@@ -38,6 +38,7 @@ def reader(form="mnist", classes=tuple("0123456789"), threshold=0.5):
     card = dict.fromkeys(field.name for field in fields(models.Card)) | {
         "title": "by shape", "classes": classes, "form": form, "threshold": threshold,
         "side": 28 if form == "mnist" else 64, "proportions": models.PROPORTIONS[form],
+        "data": {"source": "full"}, "made_with": {"profile": "quick"},
     }  # fmt: skip
     session = ByShape()
     session.classes = len(classes)

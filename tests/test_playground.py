@@ -15,13 +15,15 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
 
-from nbhelpers import data, ink, letters, pad, profile, sources, tamil
+from nbhelpers import data, ink, letters, models, networks, pad, profile, sources, tamil
 
 SITE = sources.project_folder() / "site"
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
+    "tamil, smaller": {"form": "tamil", "side": 48, "proportions": "adapted"},
 }
 IN_NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
@@ -96,7 +98,14 @@ def drawn(strokes, pen):
 @pytest.mark.promise(
     "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
 )
-@pytest.mark.parametrize(("form", "make"), [("mnist", digit_pictures), ("tamil", letter_pictures)])
+@pytest.mark.parametrize(
+    ("form", "make"),
+    [
+        ("mnist", digit_pictures),
+        ("tamil", letter_pictures),
+        ("tamil, smaller", letter_pictures),
+    ],
+)
 def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
     pictures, card = make(), FORMS[form]
     found = read_in_node(pictures, [card] * len(pictures), tmp_path)
@@ -146,6 +155,12 @@ def packages(tmp_path):
     return tmp_path / "node_modules"
 
 
+@pytest.fixture(autouse=True)
+def no_reference(tmp_path, monkeypatch):
+    """Leave the course's own models out."""
+    monkeypatch.setattr(models, "REFERENCE", tmp_path / "none")
+
+
 @pytest.fixture
 def artifacts(tmp_path):
     """Both models, of one layer each, as `models.save` would have written them."""
@@ -174,7 +189,8 @@ def save(place, name, form, classes):
         "name": name, "title": name, "architecture": name, "classes": tuple(classes), **form,
         "mean": 0.5, "std": 0.5, "temperature": 1.0, "threshold": 0.9,
         "results": {"test_accuracy": 0.1, "test_ci95": [0, 1], "test_images": 9},
-        "data": {"name": "none", "source": "sample"}, "made_with": {}, "onnx_difference": 0.0,
+        "data": {"name": "none", "source": "sample"}, "made_with": {"profile": "quick"},
+        "onnx_difference": 0.0,
     }  # fmt: skip
     model.metadata_props.add(key="card", value=json.dumps(card))
     onnx.save(model, place / f"{name}.onnx")
@@ -195,6 +211,7 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
         for name in ("lenet", "compact_cnn")
     )
     assert digits["card"]["classes"] == list("0123456789") and not digits["strokes"]
+    assert digits["origin"] == "trained here (quick run, sample data)"
     assert tamil_["card"]["threshold"] == 0.9
     assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 156
     assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)
@@ -213,6 +230,27 @@ def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
     said = load_assets().copy(out, artifacts, packages)
     assert what in said and said.startswith("the playground:")
     assert not out.exists()
+
+
+@pytest.mark.promise(
+    "Site and playground", "The playground can be built right after a clone, with nothing trained"
+)
+def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
+    place = artifacts / "quick-cpu"
+    models.REFERENCE.mkdir()
+    for name in ("lenet", "compact_cnn"):
+        card = json.loads(onnx.load(place / f"{name}.onnx").metadata_props[0].value)
+        card |= {"architecture": "linear", "side": 28, "made_with": {"profile": "full"}}
+        weights = networks.ARCHITECTURES["linear"](len(card["classes"])).state_dict()
+        halves = {key: value.half() for key, value in weights.items()}
+        save_file(halves, models.REFERENCE / f"{name}.safetensors", {"card": json.dumps(card)})
+    shutil.rmtree(artifacts)
+    out = tmp_path / "playground"
+    assert load_assets().copy(out, artifacts, packages) is None
+    about = json.loads((out / "compact_cnn.json").read_text(encoding="utf-8"))
+    assert about["origin"] == "the course's own (full run, sample data)"
+    graph = onnx.load(out / "compact_cnn.onnx")
+    assert json.loads(graph.metadata_props[0].value) == about["card"]
 
 
 def test_a_damaged_model_is_named(tmp_path, packages, artifacts):

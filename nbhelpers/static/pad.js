@@ -19,8 +19,8 @@ const HOW_TO =
  *
  * @param {HTMLElement} root where the pad goes; what it holds is kept.
  * @param {object} options
- *   sources: [{name, noun, labels: [[text, transliteration], ...]}], the models to choose from;
- *     noun is what is drawn ("digit", "letter").
+ *   sources: [{name, noun, labels: [[text, transliteration], ...], about?}], the models to choose
+ *     from; noun is what is drawn ("digit", "letter"), about a line on which model it is.
  *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
  *     A picture is then read when "Check" is pressed, not after every stroke.
  *   onPicture(blob, {number, source}): read the picture; answer by `show`.
@@ -80,6 +80,7 @@ export function createPad(root, options) {
   const seenBox = make("figure", { class: "nbh-seen nbh-empty" });
   seenBox.append(seen, seenText);
   const list = make("ol", { class: "nbh-choices", "aria-label": "The five likeliest" });
+  const about = make("div", { class: "nbh-about" });
   const switcher = make("fieldset", { class: "nbh-switch" });
   const label = make("select", { "aria-label": "Keep as" });
   const keepButton = make("button", { type: "button" }, "Keep");
@@ -102,7 +103,7 @@ export function createPad(root, options) {
   const right = make("div", { class: "nbh-right" });
   const top = make("div", { class: "nbh-top" });
   top.append(status, seenBox);
-  right.append(top, list);
+  right.append(top, list, about);
   const main = make("div", { class: "nbh-main" });
   main.append(left, right);
   if (sources.length > 1) inner.append(switcher);
@@ -420,6 +421,7 @@ export function createPad(root, options) {
 
   function choose(index) {
     source = index;
+    about.textContent = sources[source].about ?? "";
     fillLabels();
     chosen = false;
     hint.textContent = `Draw a ${noun()} here`;

@@ -25,8 +25,8 @@ def copy(out: Path, artifacts: Path | None = None, packages: Path | None = None)
 
     Args:
         out: the folder `playground/` beside the built page; made if need be.
-        artifacts: where the models are, by default this project's `artifacts/`; the best there
-            is, as for `models.reader`.
+        artifacts: where trained models are, by default this project's `artifacts/`. The best there
+            is goes in, else the course's own; see `models.reader`.
         packages: the folder of Node packages, by default `site/node_modules`.
 
     Returns:
@@ -40,22 +40,24 @@ def copy(out: Path, artifacts: Path | None = None, packages: Path | None = None)
         )
     try:
         # Read by ONNX Runtime first, so that no page is built around a damaged file.
-        cards = {name: models.reader(name, artifacts=artifacts).card for name in MODELS}
+        readers = {name: models.reader(name, artifacts=artifacts) for name in MODELS}
     except sources.Unavailable:
         return (
-            "the playground: its models have not been trained here. "
+            "the playground: its models neither came with the course nor have been trained here. "
             'Run `make run NOTEBOOKS="05 07"` first'
         )
     except models.ModelError as error:
         return f"the playground: {error}"
-    networks = [models.find(name, "onnx", artifacts=artifacts) for name in MODELS]
     scripts = [path for folder in (PAD, STATIC) for path in sorted(folder.iterdir())]
-    for path in (*scripts, *runtime, *networks):
+    for path in (*scripts, *runtime):
         with sources.written(out / path.name) as unfinished:
             shutil.copyfile(path, unfinished)
-    for name, card in cards.items():
+    for name, reader in readers.items():
+        with sources.written(out / f"{name}.onnx") as unfinished:
+            unfinished.write_bytes(reader.content)
+        beside = {"origin": reader.origin, **_beside(reader.card)}
         with sources.written(out / f"{name}.json") as unfinished:
-            unfinished.write_text(json.dumps(_beside(card), ensure_ascii=False), encoding="utf-8")
+            unfinished.write_text(json.dumps(beside, ensure_ascii=False), encoding="utf-8")
     return None
 
 

@@ -20,7 +20,7 @@ const LEAST_CONTRAST = 14; // between ink and paper, of 255
 const LEAST_CLEARNESS = 6; // contrast, in standard deviations of the paper's noise
 
 // Widths of the pen as a share of the character's longer side; see nbhelpers/ink.py.
-const MNIST_SIDE = 28;
+const [MNIST_SIDE, TAMIL_SIDE] = [28, 64];
 const MNIST_PEN = [0.085, 0.19];
 const [MNIST_THIN, MNIST_THICK] = [0.1, 0.15];
 const TAMIL_PEN = 2.2;
@@ -40,11 +40,11 @@ export class InkError extends Error {}
  * @throws {InkError} the picture shows no character.
  */
 export function toForm(picture, { form, side, proportions }) {
-  if (form === "tamil") return toTamil(picture, side, proportions);
-  if (form !== "mnist" || side !== MNIST_SIDE) {
-    throw new RangeError(`form is ${form}, side ${side}. Expected mnist, 28, or tamil.`);
+  if (form !== "mnist" && form !== "tamil") {
+    throw new RangeError(`form is ${form}. Expected mnist or tamil.`);
   }
-  return toMnist(picture);
+  const steps = form === "mnist" ? toMnist(picture) : toTamil(picture, proportions);
+  return { ...steps, normalised: resized(steps.normalised, side, side, "bilinear") };
 }
 
 function toMnist(picture) {
@@ -60,14 +60,14 @@ function toMnist(picture) {
   return { ink, crop, normalised: placedByMass(bright, MNIST_SIDE), pen };
 }
 
-function toTamil(picture, side, proportions) {
+function toTamil(picture, proportions) {
   const { ink, crop } = found(picture);
   const { fine, pen } = measured(crop);
   const wanted = TAMIL_PEN / TAMIL_LONGER;
   const near = wanted / 1.5 < pen && pen < 1.5 * wanted;
   const drawn = near ? crop : redrawn(fine, pen, wanted);
   const margin = round((longer(drawn) * TAMIL_MARGIN) / TAMIL_LONGER);
-  return { ink, crop, normalised: placed(padded(drawn, margin), side, proportions), pen };
+  return { ink, crop, normalised: placed(padded(drawn, margin), TAMIL_SIDE, proportions), pen };
 }
 
 // ------------------------------------------------------------------------------ the models' form

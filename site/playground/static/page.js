@@ -32,7 +32,7 @@ export async function build(root, about) {
       }
     },
   });
-  about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i].card))));
+  about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i]))));
   await Promise.all(readers.map(({ ready }) => ready));
   await practise(readers);
 }
@@ -54,14 +54,16 @@ async function practise(readers) {
   }
 }
 
-/** Return a sentence: what the model is, and how often it was right. */
-function described({ shown, one, chapter }, { title, classes, data, results }) {
+/** Return two words and two sentences: what the model is, whose, and how often it was right. */
+function described({ shown, one, chapter }, { origin, card }) {
+  const { title, classes, data, results } = card;
   const percent = (share) => `${(100 * share).toFixed(2)}\u00a0%`;
   const [low, high] = results.test_ci95.map(percent);
   const sample = data.source === "sample" ? ", a small stand-in for the real data" : "";
   return [
     `${shown}: `,
-    `the model is “${title}” of chapter ${chapter} and knows ${classes.length} characters. ` +
+    `the model is “${title}” of chapter ${chapter}, ${origin}, ` +
+      `and knows ${classes.length} characters. ` +
       `It read ${percent(results.test_accuracy)} of ` +
       `${results.test_images.toLocaleString("en")} test images of ${data.name} rightly ` +
       `(95\u00a0% interval: ${low} to ${high})${sample}. ` +

@@ -13,8 +13,9 @@ ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.m
  * Fetch a model that `models.save` has written, and what stands beside it.
  *
  * @param {string} name of its files, such as "lenet".
- * @returns {{card, transliterations, strokes, ready, probabilities, read}}
- *   card: as `models.Card`. transliterations, strokes: of each class, empty for digits.
+ * @returns {{origin, card, transliterations, strokes, ready, probabilities, read}}
+ *   origin: whose model it is, in words. card: as `models.Card`.
+ *   transliterations, strokes: of each class, empty for digits.
  *   ready: a promise, fulfilled once the model can answer.
  *   probabilities(image): of the classes, for a grid of uint8 in the model's form; a promise.
  *   read(picture): what is drawn on it: a promise of {sure, choices, steps}, as `models.Answer`;
@@ -24,7 +25,8 @@ export async function reader(name) {
   const content = fetched(`${name}.onnx`).then((response) => response.arrayBuffer());
   const session = content.then((bytes) => ort.InferenceSession.create(new Uint8Array(bytes)));
   session.catch(() => {}); // as `ready`, for who waits for it
-  const { card, transliterations, strokes } = await (await fetched(`${name}.json`)).json();
+  const beside = await (await fetched(`${name}.json`)).json();
+  const { origin, card, transliterations, strokes } = beside;
   const side = card.side;
 
   async function probabilities({ data }) {
@@ -49,7 +51,7 @@ export async function reader(name) {
   // The first run takes longer than all others: not when someone waits for it.
   const ready = probabilities({ data: new Uint8Array(side * side) });
   ready.catch(() => {}); // for who waits for it
-  return { card, transliterations, strokes, ready, probabilities, read };
+  return { origin, card, transliterations, strokes, ready, probabilities, read };
 }
 
 async function fetched(name) {
