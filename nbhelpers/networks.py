@@ -65,7 +65,8 @@ class Block(nn.Module):
         )
         same_shape = inputs == outputs and stride == 1
         convert = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
-        self.around = nn.Identity() if same_shape else nn.Sequential(nn.AvgPool2d(stride), *convert)
+        pool = nn.AvgPool2d(stride, ceil_mode=True)  # as many pixels as the stride leaves
+        self.around = nn.Identity() if same_shape else nn.Sequential(pool, *convert)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return float32 `[b, outputs, h / stride, w / stride]`."""

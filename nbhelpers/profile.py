@@ -51,6 +51,14 @@ class Profile:
         """Return how many times `experiment` goes through its training images."""
         return self._setting("epochs", experiment)
 
+    def sides(self, experiment: str) -> list[int]:
+        """Return the side of the training images of `experiment` in each epoch, in pixels.
+
+        Small images cost less; so a training may begin with small ones.
+        """
+        stages = self._setting("stages", experiment)
+        return [side for side, epochs in stages for _ in range(epochs)]
+
     def size(self, what: str) -> int | None:
         """Return how many of something this run uses; None means all there are."""
         return self._setting("sizes", what) or None
@@ -78,8 +86,10 @@ class Profile:
         if self.device.type == "cuda":
             has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
+            # Emulated, as where ATEN_CPU_CAPABILITY holds torch back, it is ten times slower.
             abilities = torch.cpu.get_capabilities()
-            has_bfloat16 = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
+            used = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
+            has_bfloat16 = used and (abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
         return torch.bfloat16 if has_bfloat16 else torch.float32
 
     @property

@@ -99,8 +99,10 @@ def fit(
 
     Args:
         model: returns logits `[b, classes]`; it is trained in place, on the device it is on.
-        train: batches to learn from; gone through once an epoch.
-        validation: batches to judge on after each epoch; the model learns nothing from them.
+        train: batches to learn from; gone through once an epoch. Before each epoch, its
+            `set_epoch` is called if it has one (images may grow from epoch to epoch).
+        validation: batches to judge on after each epoch, likewise; the model learns nothing from
+            them.
         optimizer: updates the model's parameters after each batch.
         epochs: how often to go through `train`.
         schedule: sets the learning rate; stepped after each batch.
@@ -125,7 +127,7 @@ def fit(
     order = getattr(train, "generator", None)  # of the batches
     if checkpoint:
         how = [epochs, *checkpoints.settings(loss_function, augment, precision)]
-        attributes, kinds = getattr(train, "__dict__", {}), torch.Tensor | int | float
+        attributes, kinds = getattr(train, "__dict__", {}), torch.Tensor | int | float | list
         images = {name: part for name, part in attributes.items() if isinstance(part, kinds)}
         beginning = _state(parts, order, history) | {"images": images, "how": how}
         checkpoint = checkpoints.path(checkpoint, name, beginning)
@@ -133,6 +135,9 @@ def fit(
             _restore(checkpoint, parts, order, history)
     with Progress(history, epochs, len(train)) as progress:
         for epoch in range(history.epochs, epochs):
+            for batches in (train, validation):
+                if hasattr(batches, "set_epoch"):
+                    batches.set_epoch(epoch)
             started = time.perf_counter()
             model.train()
             loss_sum = torch.zeros((), device=device)

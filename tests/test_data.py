@@ -204,3 +204,18 @@ def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
     again = next(iter(Batches(sample.train, 2000, shuffle=True, seed=5)))[1]
     assert not torch.equal(first, second)
     assert torch.equal(first, again)
+
+
+def test_batches_grow_with_the_epochs():
+    images = torch.randint(0, 256, (10, 12, 12), dtype=torch.uint8)
+    split = data.Split(images, torch.arange(10), tuple("0123456789"))
+    batches = data.Batches(split, 4, sides=[6, 6, 9])
+    shapes = []
+    for epoch in range(4):  # the last side holds for every later epoch
+        batches.set_epoch(epoch)
+        shapes.append(next(iter(batches))[0].shape)
+    assert shapes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
+    expected = data.resized(images, (9, 9))[:4, None].float() / 255
+    assert torch.equal(next(iter(batches))[0], expected)
+    assert split.images.shape == (10, 12, 12), "the split keeps its images"
+    assert next(iter(data.Batches(split, 4)))[0].shape == (4, 1, 12, 12)

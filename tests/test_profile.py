@@ -67,6 +67,14 @@ def test_smoke_is_quicker_than_quick_and_quick_than_full():
     assert all(values == sorted(values) for values in table["epochs"].values())
 
 
+def test_stages_name_the_side_of_every_epoch():
+    run = profile.Profile("quick", torch.device("cpu"), seed=1)
+    for name, stages in profile._table()["stages"].items():
+        assert run.sides(name) == [side for side, epochs in stages[1] for _ in range(epochs)]
+        for sides in ([side for side, _ in stage] for stage in stages):
+            assert sides == sorted(set(sides)), f"{name}: images grow from stage to stage"
+
+
 def test_any_accuracy_will_do_on_the_sample(monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "full")
     run = profile.current()
@@ -84,6 +92,23 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
 
 def test_precision_is_one_that_training_takes():
     assert profile.current().precision in (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capability", "abilities", "expected"),
+    [
+        ("AVX512", {"avx512_bf16": True}, torch.bfloat16),
+        ("AVX512", {"amx_bf16": True}, torch.bfloat16),
+        ("AVX512", {"avx512_f": True}, torch.float32),
+        ("AVX2", {"avx512_bf16": True}, torch.float32),  # ATEN_CPU_CAPABILITY=avx2
+        ("DEFAULT", {}, torch.float32),
+    ],
+)
+def test_no_bfloat16_where_it_would_be_emulated(monkeypatch, capability, abilities, expected):
+    """Without the instructions autocast to bfloat16 is 7 to 10 times slower than float32."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert profile.Profile("quick", torch.device("cpu"), seed=1).precision == expected
 
 
 STEPS = """

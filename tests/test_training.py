@@ -140,3 +140,30 @@ def test_module_has_no_other_public_names():
     for name in ("fit", "evaluate", "predict", "one_cycle", "History", "Score"):
         assert getattr(training, name).__doc__
     assert data.Batches.__doc__
+
+
+def test_images_grow_while_it_trains_and_after_an_interruption(split, tmp_path):
+    """Small images first: validation, too, and the epochs that are left after a restart."""
+    seen = []
+
+    def train(epochs_before_the_end=None):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def look(inputs):
+            seen.append(inputs.shape[-1])
+            if len(seen) == epochs_before_the_end:
+                raise KeyboardInterrupt
+            return inputs
+
+        sides = [3, 3, 6]
+        train, exam = (Batches(split, 250, shuffle=s, sides=sides) for s in (True, False))
+        how = {"optimizer": optimizer, "augment": look, "checkpoint": tmp_path, "epochs": 3}
+        return fit(model, train, exam, **how)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(epochs_before_the_end=3)
+    assert seen == [3, 3, 6]
+    resumed = train()
+    assert seen == [3, 3, 6, 6] and resumed.epochs == 3
