@@ -9,15 +9,22 @@ published for the official split, and R5's ResNet-34 as `r5.py` describes it; th
 only stop the clock here: nothing is chosen on them, and no result of the notebooks comes from here.
 
 Each published way has a process of its own, in which PyTorch and the C library are as they come;
-ours begins, as a notebook does, with `profile.current()`.
+ours begins, as a notebook does, with `profile.current()`. LeNet trains once more both ways while
+another process keeps a core busy, as a browser or a backup would. For the Tamil network the way
+that was ours before (`LARGE`) stands beside the present one.
+
+With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` a larger processor computes as an ordinary
+one does; each kind has a record of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -93,8 +100,9 @@ def one_tensor(split: data.Split) -> TorchDataset:
 
 
 TAMIL_MARK = 0.907  # published for the official test split
-TAMIL_EPOCHS = 2
-STOP = 4.2  # times our seconds, when R5 is given up: a little above the 4 that are promised
+SMALL = [24, 32]  # sides of the letters in our epochs
+LARGE = [64, 64]  # what they were before
+STOP = 12.2  # times our seconds, when R5 is given up: a little above the 12 that are promised
 CONTESTS = [
     Contest(
         "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
@@ -154,33 +162,55 @@ def our_way(
     return _outcome(contest.mark, history.seconds[last], last + 1, accuracy)
 
 
-def our_tamil(hpl: data.Dataset, run: profile.Profile) -> dict[str, float]:
-    """Train notebook 07's network for two epochs; return what `our_way` returns.
+def our_tamil(
+    hpl: data.Dataset, run: profile.Profile, sides: list[int], batch_size: int
+) -> dict[str, float]:
+    """Train notebook 07's network for an epoch at each of `sides`; return what `our_way` returns.
 
     Its accuracy counts only with the statistics of unchanged images, so it is read once, at the
-    end; taking them is part of the seconds.
+    end; taking them, and making the images small, is part of the seconds.
     """
+    started = time.perf_counter()
     torch.manual_seed(42)
     model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
-    train = data.Batches(hpl.train, 256, shuffle=True, seed=42, device=run.device)
+    networks.fast_on_small_maps(model)
+    how = {"sides": sides, "device": run.device}
+    train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **how)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
     history = training.fit(
         model,
         train,
-        data.Batches(hpl.validation, 1000, device=run.device),
+        data.Batches(hpl.validation[:1000], 1000, **how),
         optimizer=optimizer,
-        schedule=training.one_cycle(optimizer, 0.006, len(train), TAMIL_EPOCHS, pct_start=0.2),
-        epochs=TAMIL_EPOCHS,
+        schedule=training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=0.2),
+        epochs=len(sides),
         loss_function=nn.CrossEntropyLoss(label_smoothing=0.1),
         augment=augmentation.RandomWarp(8, 0.1, 0.15, 0.04, stretch=0.2, bend=0.01),
         precision=run.precision,
     )
-    started = time.perf_counter()
     some = torch.randperm(len(hpl.train), generator=torch.Generator().manual_seed(42))[:8192]
-    update_bn(data.Batches(hpl.train[some], 256, device=run.device), model)
-    seconds = history.seconds[-1] + time.perf_counter() - started
-    score = training.evaluate(model, data.Batches(hpl.test, 1000, device=run.device))
-    return _outcome(TAMIL_MARK, seconds, TAMIL_EPOCHS, score.accuracy)
+    how["sides"] = sides[-1:]
+    update_bn(data.Batches(hpl.train[some], 256, **how), model)
+    seconds = time.perf_counter() - started
+    score = training.evaluate(model, data.Batches(hpl.test, 1000, **how))
+    return _outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Keep one core busy while the block runs."""
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
 
 
 def apart(way: Callable[..., dict], *arguments: Any) -> dict:
@@ -211,10 +241,26 @@ def write(report: dict, name: str, run: profile.Profile) -> None:
     """Write a report to results/, unless the run is a mere trial."""
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
-        path = project_folder() / "results" / place / f"{name}.json"
+        kind = str(run.precision).removeprefix("torch.")  # what the processor trains in
+        path = project_folder() / "results" / place / f"{name}-{kind}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"written to {path.relative_to(project_folder())}")
+
+
+def _both(
+    contest: Contest, mnist: data.Dataset, run: profile.Profile, name: str = ""
+) -> dict[str, Any]:
+    """Train both ways, print a row each, and return what is recorded of them."""
+    ways = {
+        "ours": apart(our_way, contest, mnist.train, mnist.test, run),
+        "published": apart(published_way, contest, mnist.train, mnist.test),
+    }
+    for way, got in ways.items():
+        _print_row(name or contest.name, way, contest.mark, got)
+    ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
+    print(f"{name or contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
+    return {"mark": contest.mark, "speed_up": ratio, **ways}
 
 
 def main() -> None:
@@ -228,25 +274,23 @@ def main() -> None:
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
     report = {"environment": reporting.environment(run), "contests": {}}
     for contest in CONTESTS:
-        ways = {
-            "ours": our_way(contest, mnist.train, mnist.test, run),
-            "published": apart(published_way, contest, mnist.train, mnist.test),
-        }
-        for way, got in ways.items():
-            _print_row(contest.name, way, contest.mark, got)
-        ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
-        print(f"{contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
-        report["contests"][contest.name] = {"mark": contest.mark, "speed_up": ratio, **ways}
-    name, ours = "compact CNN (Tamil)", our_tamil(hpl, run)
-    _print_row(name, "ours", TAMIL_MARK, ours)
+        report["contests"][contest.name] = _both(contest, mnist, run)
+    with busy():
+        name = f"{CONTESTS[0].name}, one busy process beside"
+        report["contests"][name] = _both(CONTESTS[0], mnist, run, name)
+    name, ours = "compact CNN (Tamil)", our_tamil(hpl, run, SMALL, 128)
+    before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())
     published = apart(r5.published_way, held_out, TAMIL_MARK, STOP * ours["seconds"], run)
-    _print_row(name, "published", TAMIL_MARK, published)
+    for way, got in (("ours", ours), ("before", before), ("published", published)):
+        _print_row(name, way, TAMIL_MARK, got)
     ratio, at_least = published["seconds"] / ours["seconds"], not published["reached"]
-    print(f"{name:<20}to {TAMIL_MARK}: {'at least ' * at_least}{ratio:.1f} times faster\n")
+    print(f"{name:<20}to {TAMIL_MARK}: {'at least ' * at_least}{ratio:.1f} times faster")
+    print(f"{'':<20}{before['seconds'] / ours['seconds']:.1f} times faster than before\n")
     report["contests"][name] = {
         "mark": TAMIL_MARK, "speed_up": ratio, "at_least": at_least,
-        "ours": ours, "published": {"network": "ResNet-34 (R5, Tamil)", **published},
+        "ours": ours, "before": before,
+        "published": {"network": "ResNet-34 (R5, Tamil)", **published},
     }  # fmt: skip
     write(report, "training", run)
 

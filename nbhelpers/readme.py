@@ -166,7 +166,7 @@ def speed(entry: dict) -> str:
     for contest, measured in entry["contests"].items():
         least = "at least " if measured.get("at_least") else ""
         ratio = f"{least}**{measured['speed_up']:.1f}**" if "speed_up" in measured else ""
-        for way in ("published", "ours"):
+        for way in ("published", "before", "ours"):
             if got := measured.get(way):
                 given_up = "" if got["reached"] else ", given up"
                 network = got.get("network", contest)  # R5 trains another than we do

@@ -1,5 +1,7 @@
 """The set-up files agree with one another, and the README with what was measured."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +37,24 @@ def test_package_and_conda_read_the_same_list():
     conda = (ROOT / "environment.yml").read_text(encoding="utf-8")
     assert "-r requirements.txt" in conda
     assert f"python{project['project']['requires-python']}" in conda
+
+
+def test_threads_wait_quietly_however_python_is_started():
+    """The setting must be there before torch starts its threads; see waiting_threads.pth."""
+    look = "import os, json; print(json.dumps(dict(os.environ)))"
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
+    found = subprocess.run(
+        [sys.executable, "-c", look], env=clean, capture_output=True, text=True, check=True
+    )
+    set_at_start = {k: v for k, v in json.loads(found.stdout).items() if k not in clean}
+    conda = (ROOT / "environment.yml").read_text(encoding="utf-8").partition("variables:")[2]
+    listed = dict(re.findall(r"^  (\w+): (\d+)$", conda, re.M))
+    assert listed and listed.items() <= set_at_start.items()
+    theirs = clean | {"GOMP_SPINCOUNT": "7"}
+    found = subprocess.run(
+        [sys.executable, "-c", look], env=theirs, capture_output=True, text=True, check=True
+    )
+    assert json.loads(found.stdout)["GOMP_SPINCOUNT"] == "7", "a setting of the user's own stays"
 
 
 def test_environment_is_the_locked_one():
