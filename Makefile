@@ -26,8 +26,9 @@ endif
 
 # nbval 0.11: one notebook stays on one worker; a dead kernel is noticed within the time-out. Two
 # workers with one thread each, because more threads than cores would mostly wait for each other.
+# In their own order, since later notebooks use what earlier ones have left.
 NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	--dist loadscope notebooks
+	--dist loadscope --no-loadscope-reorder notebooks
 
 .DEFAULT_GOAL := help
 .PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish doctor audit lock clean
@@ -44,7 +45,7 @@ site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, ex
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder tests
 	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
 	@$(PY) -c "import pathlib, time; f = pathlib.Path('build/test_started'); \
 	s = time.time() - f.stat().st_mtime; f.with_name('test_seconds').write_text(f'{s:.0f}\n'); \
@@ -99,7 +100,7 @@ clean: ## remove what runs have made; downloads, results and your own files stay
 	rm -rf build .venv site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
 # uv is many times faster than pip; where it cannot be had, pip does the same.
-$(READY): requirements.lock requirements.txt pyproject.toml
+$(READY): requirements.lock requirements.txt pyproject.toml waiting_threads.pth
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; \
 	this is ' + sys.version.split()[0] + '. Name another with PYTHON=...')"
 	$(PYTHON) -m venv .venv
@@ -109,6 +110,7 @@ $(READY): requirements.lock requirements.txt pyproject.toml
 	else \
 	  $(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps -e .; \
 	fi
+	@$(PY) -c "import shutil, sysconfig; shutil.copy('waiting_threads.pth', sysconfig.get_path('purelib'))"
 	@$(PY) -c "open('$(READY)', 'w').close()"
 
 # Fonts and the playground's runtime. Where they cannot be had, the site is built without.

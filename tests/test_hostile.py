@@ -21,6 +21,7 @@ from nbformat import v4
 from PIL import Image
 
 from nbhelpers import execute, letters, profile, readme, tamil
+from nbhelpers.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_UTF8 = {
@@ -267,20 +268,24 @@ print(json.dumps([
 @pytest.mark.promise(
     "Hostile conditions", "Of two runs at once, the second says so and leaves the first alone"
 )
-def test_two_runs_at_once(tmp_path):
+def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     waits = "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.05)"
     folder = checkout(tmp_path / "course", waits, "print('done')")
     command = [sys.executable, "-m", "nbhelpers", "run"]
     options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
+    monkeypatch.setattr(execute, "project_folder", lambda: folder)
+    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
+        monkeypatch.setenv(name, value)  # `run` sets two of them for good
     with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
         first.stdout.readline()  # it is printed with the name of the notebook that now begins
         try:
-            second = subprocess.run(command, capture_output=True, **options)
+            second = main(["run"])  # in this process, which has imported all that it needs
         finally:
             (folder / "go").touch()
         rest = first.stdout.read()
-    assert second.returncode == 1
-    assert "another run is going on" in second.stderr and "Traceback" not in second.stderr
+    complaint = capfd.readouterr().err
+    assert second == 1
+    assert "another run is going on" in complaint and "Traceback" not in complaint
     assert first.returncode == 0, rest
     executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
     assert executed.cells[1].outputs[0].text == "done\n"

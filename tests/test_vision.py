@@ -24,6 +24,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 CLASSES = ("two", "one", "three")  # not in alphabetical order
 PLAIN = ((0.0,), (1.0,))  # statistics that change nothing
+RESNET = "resnet18"
+SMALL = "squeezenet1_1"  # a tenth of its size, where any network will do
 
 
 def bars(count, seed):
@@ -72,11 +74,11 @@ def loaders(dataset, channels=1, weights=None, batch_size=32, **options):
     )
 
 
-def new_learner(dataset, folder, weights=None, channels=1, batch_size=32, **options):
+def new_learner(dataset, folder, weights=None, channels=1, batch_size=32, of=RESNET, **options):
     torch.manual_seed(0)
     weights = weights or vision.scratch(dataset.train)
     dls = loaders(dataset, channels, weights, batch_size)
-    return vision.learner(dls, "resnet18", weights, folder, **options)
+    return vision.learner(dls, of, weights, folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +274,7 @@ def test_interpretation(trained, dataset):
 
 
 def test_learning_rate_finder_is_quiet_and_changes_nothing(dataset, tmp_path, tables, capfd):
-    learn = new_learner(dataset, tmp_path, batch_size=16)
+    learn = new_learner(dataset, tmp_path, batch_size=16, of=SMALL)
     before = {key: value.clone() for key, value in learn.model.state_dict().items()}
     assert 0 < learn.lr_find(num_it=40).valley < 10
     for key, value in learn.model.state_dict().items():
@@ -283,7 +285,7 @@ def test_learning_rate_finder_is_quiet_and_changes_nothing(dataset, tmp_path, ta
 
 
 def test_learning_rate_finder_survives_a_difficult_batch_at_its_start(dataset, tmp_path, capfd):
-    learn = new_learner(dataset, tmp_path)
+    learn = new_learner(dataset, tmp_path, batch_size=8, of=SMALL)
     losses, true_loss = [], learn.loss_func
 
     def as_if_trained(*batch):
@@ -309,7 +311,7 @@ def test_one_table_a_fit(trained):
 
 
 def test_nothing_but_tables_is_shown(dataset, tmp_path, tables, capfd):
-    learn = new_learner(small(dataset), tmp_path)
+    learn = new_learner(small(dataset), tmp_path, of=SMALL)
     learn.fit_one_cycle(1, 0.01)
     learn.validate()
     learn.get_preds()
@@ -333,7 +335,7 @@ def test_live_bar_leaves_nothing(dataset, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(progress, "_in_notebook", lambda: True)
     monkeypatch.setattr(progress, "REDRAW_SECONDS", 0)
     monkeypatch.setattr("IPython.display.display", display)
-    learn = new_learner(small(dataset), tmp_path)
+    learn = new_learner(small(dataset), tmp_path, of=SMALL)
     learn.fit_one_cycle(1, 0.01)
     *bar_and_curves, table = contents
     assert [content.data for content in bar_and_curves] == ["", ""]
@@ -564,7 +566,7 @@ def maker(dataset, folder, most, error):
     def make(batch_size):
         made.append(batch_size)
         dls = vision.dataloaders(dataset, 28, batch_size, statistics=PLAIN)
-        learn = vision.learner(dls, "resnet18", vision.Weights("scratch", PLAIN), folder)
+        learn = vision.learner(dls, SMALL, vision.Weights("scratch", PLAIN), folder)
         learn.model = Greedy(most, error)
         learn.splitter, learn.opt = vision.Learner(dls, learn.model).splitter, None
         return learn
@@ -632,11 +634,11 @@ class PullOut(vision.Callback):
 
 def two_stages(dataset, folder, checkpoint, stage=None, epoch=None):
     """Train frozen, then all layers, interrupted in one epoch; return the weights and history."""
-    learn = new_learner(dataset, folder, checkpoint=checkpoint)
+    learn = new_learner(dataset, folder, checkpoint=checkpoint, of=SMALL)
     learn.freeze()
     learn.fit_one_cycle(2, 0.01, cbs=PullOut(epoch) if stage == 1 else None)
     learn.unfreeze()
-    learn.lr_find(num_it=20, show_plot=False)
+    learn.lr_find(num_it=20, stop_div=False, show_plot=False)
     learn.fit_one_cycle(2, slice(0.001, 0.01), cbs=PullOut(epoch) if stage == 2 else None)
     return learn.model.state_dict(), vision.history(learn)
 
