@@ -5,7 +5,8 @@ images first reaches the mark. The published ways: R3 turns images into tensors 
 transforms in a `DataLoader`; R1 draws items of one tensor through a `DataLoader`; both in float32
 with their own optimizer. On Tamil the network of notebook 07 is trained to the accuracy that was
 published for the official split, and R5's ResNet-34 as `r5.py` describes it; that is given up after
-`STOP` times the seconds that ours took, and what is told then is a lower bound. The test images
+`STOP` seconds. What is told then are the seconds of one epoch at that speed, a lower bound: by its
+own report R5 needs several epochs, with ImageNet's weights and an easier split. The test images
 only stop the clock here: nothing is chosen on them, and no result of the notebooks comes from here.
 
 Each published way has a process of its own, in which PyTorch and the C library are as they come;
@@ -102,7 +103,7 @@ def one_tensor(split: data.Split) -> TorchDataset:
 TAMIL_MARK = 0.907  # published for the official test split
 SMALL = [24, 32]  # sides of the letters in our epochs
 LARGE = [64, 64]  # what they were before
-STOP = 12.2  # times our seconds, when R5 is given up: a little above the 12 that are promised
+STOP = 120  # seconds, when R5 is given up
 CONTESTS = [
     Contest(
         "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
@@ -241,8 +242,7 @@ def write(report: dict, name: str, run: profile.Profile) -> None:
     """Write a report to results/, unless the run is a mere trial."""
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
-        kind = str(run.precision).removeprefix("torch.")  # what the processor trains in
-        path = project_folder() / "results" / place / f"{name}-{kind}.json"
+        path = project_folder() / "results" / place / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"written to {path.relative_to(project_folder())}")
@@ -272,7 +272,9 @@ def main() -> None:
     if "sample" in (mnist.source, hpl.source):
         raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
-    report = {"environment": reporting.environment(run), "contests": {}}
+    numbers = str(run.precision).removeprefix("torch.")
+    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    report = {"environment": reporting.environment(run) | kind, "contests": {}}
     for contest in CONTESTS:
         report["contests"][contest.name] = _both(contest, mnist, run)
     with busy():
@@ -281,7 +283,9 @@ def main() -> None:
     name, ours = "compact CNN (Tamil)", our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())
-    published = apart(r5.published_way, held_out, TAMIL_MARK, STOP * ours["seconds"], run)
+    published = apart(r5.published_way, held_out, TAMIL_MARK, STOP, run)
+    if not published["reached"]:  # it needs more than one epoch, by its own report
+        published["seconds"] = published["seconds_an_epoch"]
     for way, got in (("ours", ours), ("before", before), ("published", published)):
         _print_row(name, way, TAMIL_MARK, got)
     ratio, at_least = published["seconds"] / ours["seconds"], not published["reached"]
@@ -292,7 +296,7 @@ def main() -> None:
         "ours": ours, "before": before,
         "published": {"network": "ResNet-34 (R5, Tamil)", **published},
     }  # fmt: skip
-    write(report, "training", run)
+    write(report, f"training-{numbers}", run)
 
 
 if __name__ == "__main__":

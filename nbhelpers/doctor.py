@@ -45,12 +45,27 @@ def required_packages(requirements: Path) -> list[str]:
 
 
 def _report_profile() -> None:
+    import torch
+
     from nbhelpers import profile
 
     run = profile.current()
     reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
     print(f"profile            {run.name} ({reason})")
     print(f"device             {run.device}, trains in {str(run.precision).removeprefix('torch.')}")
+    print(f"threads            {torch.get_num_threads()}, {_waiting()}")
+
+
+def _waiting() -> str:
+    """Say how torch's threads wait for one another; each OpenMP library has a setting of its own.
+
+    Sources: libgomp's manual (GOMP_SPINCOUNT, Linux), LLVM's OpenMP runtime (KMP_BLOCKTIME, macOS
+    and Windows).
+    """
+    name = "GOMP_SPINCOUNT" if sys.platform == "linux" else "KMP_BLOCKTIME"
+    if any(os.environ.get(setting) for setting in (name, "OMP_WAIT_POLICY")):
+        return "which wait without keeping a core busy for long"
+    return f"which keep a core busy while they wait (set {name}; see waiting_threads.pth)"
 
 
 def _report_data() -> None:

@@ -158,8 +158,14 @@ def bench(entries: list[dict]) -> str:
 
 
 def speed(entry: dict) -> str:
-    """Return a Markdown table of the ways of training."""
+    """Return a Markdown table of the ways of training, under a line on the processor."""
+    where = "{threads} cores ({device})".format(**entry["environment"])
+    if "numbers" in entry["environment"]:
+        where += ", {instructions} instructions, training in {numbers}".format(
+            **entry["environment"]
+        )
     lines = [
+        f"On {where}:\n",
         "| network, to test accuracy | way | seconds an epoch | epochs | seconds | times faster |",
         "|---|---|---|---|---|---|",
     ]

@@ -92,7 +92,7 @@ def test_readme_names_every_machine():
 
 
 def test_readme_shows_the_loaders_once_they_are_measured():
-    training = {"contests": {}}
+    training = {"environment": {"threads": 2, "device": "A processor"}, "contests": {}}
     way = {"batch": 64, "workers": 2, "precision": "float32", "frozen": 20.0, "unfrozen": 50.0}
     shares = {"frozen": 0.1, "unfrozen": 0.04}
     loading = {
@@ -119,6 +119,7 @@ def test_doctor_reports(capsys):
     said = capsys.readouterr().out
     for word in ("Python", "torch", "profile", "device", "MNIST"):
         assert word in said
+    assert re.search(r"^threads +\d+, which wait without keeping a core busy", said, re.M)
 
 
 def test_doctor_and_help_need_no_packages():

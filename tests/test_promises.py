@@ -183,9 +183,10 @@ def test_each_promise_is_a_row_with_what_was_seen(tmp_path):
 
 
 def test_speeds_are_told_whether_kept_or_not(tmp_path):
-    lenet, letters = {"speed_up": 7.93}, {"speed_up": 10.04, "at_least": True}
+    lenet, letters = {"speed_up": 14.93}, {"speed_up": 13.04, "at_least": True}
+    letters |= {"before": {"seconds": 60.0}, "ours": {"seconds": 15.0}}
     contests = {"LeNet (R3)": lenet, "compact CNN (Tamil)": letters}
-    written(tmp_path, "results/bench-cpu/training.json", {"contests": contests})
+    written(tmp_path, "results/bench-cpu/training-bfloat16.json", {"contests": contests})
     shares = {"our_loader": {"shares": {"unfrozen": 0.003, "frozen": 0.2}}}
     theirs, ours = {"frozen": 90, "unfrozen": 160}, {"frozen": 30, "unfrozen": 100}
     loading = shares | {"ways": {"theirs": theirs, "ours": ours}}
@@ -197,8 +198,11 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
     promises.keep_durations("full-cpu", {"01_b": 3660}, tmp_path)
     promises.keep_durations("quick-cpu", {"01_b": 60}, tmp_path)
     assert [row.seen for row in promises.speeds(tmp_path)] == [
-        "7.9 times: **not kept**",
-        "at least 10.0 times: kept",
+        "14.9 times: **not kept**",
+        "not measured yet",
+        "at least 13.0 times: kept",
+        "4.0 times: kept",
+        *["not measured yet"] * 4,
         "0.3 %: kept",
         "1.6 times: **not kept**",
         "15.0 minutes: **not kept**",
@@ -206,9 +210,9 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
         "121.0 minutes: **not kept**",
     ]
     promises.keep_durations("quick-cpu", {"01_b": 1000}, tmp_path)
-    seen = promises.speeds(tmp_path)[5].seen
+    seen = promises.speeds(tmp_path)[11].seen
     assert seen == "more than 16 minutes (without 00): **not kept**"
-    for name, row in (("training", 0), ("loading", 3)):
+    for name, row in (("training-bfloat16", 0), ("loading", 9)):
         (tmp_path / "results" / "bench-cpu" / f"{name}.json").unlink()
         assert promises.speeds(tmp_path)[row].seen == "not measured yet"
 
@@ -236,13 +240,15 @@ def test_a_way_that_was_given_up_gives_a_lower_bound():
     way = {"seconds_an_epoch": 6500.0, "epochs": 0.129, "seconds": 838.02, "reached": False}
     ours = {"seconds_an_epoch": 41.9, "epochs": 2, "seconds": 83.8, "reached": True}
     contest = {"mark": 0.907, "speed_up": 10.0, "at_least": True, "published": way, "ours": ours}
-    rows = readme.speed({"contests": {"Letters": contest}}).splitlines()[2:]
+    entry = {"environment": {"threads": 2, "device": "A"}, "contests": {"Letters": contest}}
+    assert readme.speed(entry).startswith("On 2 cores (A):")
+    rows = readme.speed(entry).splitlines()[4:]
     assert rows == [
         "| Letters, 0.907 | published | 6500.00 | 0.13 | 838.0, given up |  |",
         "| Letters, 0.907 | ours | 41.90 | 2 | 83.8 | at least **10.0** |",
     ]
     contest["published"] = way | {"network": "Large (R9)"}  # another than ours
-    row = readme.speed({"contests": {"Letters": contest}}).splitlines()[2]
+    row = readme.speed(entry).splitlines()[4]
     assert row.startswith("| Large (R9), 0.907 | published |")
 
 
