@@ -222,7 +222,8 @@ def _races(bench: Path) -> list[tuple[str, str, str]]:
     """Return a row for each kind of processor and each training that is timed beside another."""
     found = []
     for kind, (processor, wanted) in KINDS.items():
-        contests = read(bench / f"training-{kind}.json").get("contests", {})
+        record = bench / f"training-{kind}.json"
+        contests = read(record).get("contests", {})
         letters = contests.get("compact CNN (Tamil)", {})
         times = {}
         if "before" in letters:
@@ -230,7 +231,7 @@ def _races(bench: Path) -> list[tuple[str, str, str]]:
         busy = contests.get("LeNet (R3), one busy process beside", {})
         lenet = "LeNet reaches 0.990 at least {} times faster than trained as published"
         tamil = "The Tamil network reaches 0.907 at least"
-        link = _link("make bench", f"bench-cpu/training-{kind}.json")
+        link = _link("make bench", f"bench-cpu/{record.name}") if contests else "`make bench`"
         found += [
             (f"{promise}, on {processor}", link, _ratio(contest, least))
             for promise, contest, least in (
