@@ -29,9 +29,9 @@ from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. One that
-# measures how fast processes are waits for all, and has the machine to itself.
+# waits for all, to compare them or to measure how fast processes are, has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
-AFTER |= {"10": ("01", "02", "03", "04", "05", "06", "07", "08"), "11": ALL}
+AFTER |= {"10": ALL, "11": ALL}
 # The models that come with the course, by the notebook that trains them.
 MODELS = {"05": "lenet", "07": "compact_cnn"}
 
@@ -130,11 +130,14 @@ async def _rows(
 ) -> list[_Row]:
     """Execute notebooks in their order; options are those of `_row`.
 
-    Where several run at once, those that most others wait for begin first; then fewer cores are
-    left without work towards the end.
+    Where several run at once, those begin first after which most is left to do one after the
+    other, as far as `results/durations.json` tells; then fewer cores are idle towards the end.
     """
     share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-    in_order = sorted(paths, key=_waited_for, reverse=True) if jobs > 1 else paths
+    names = [path.stem for path in paths]
+    seconds = promises.read(project_folder() / "results" / "durations.json").get(here.place, {})
+    left = {name: _left(name, names, seconds) for name in names}
+    in_order = sorted(paths, key=lambda p: left[p.stem], reverse=True) if jobs > 1 else paths
     waiting = {path.stem: path for path in in_order}
     running: dict[asyncio.Task[_Row], str] = {}
     rows = {}
@@ -152,9 +155,16 @@ async def _rows(
     return [rows[path.stem] for path in paths]
 
 
-def _waited_for(path: Path) -> int:
-    """Return how many notebooks wait for this one."""
-    return sum(path.stem.startswith(earlier) for earlier in AFTER.values())
+def _left(name: str, names: list[str], seconds: dict[str, float]) -> float:
+    """Return how long a notebook, and then those that wait for it one after the other, take.
+
+    Args:
+        name: of the notebook.
+        names: of all that are to run.
+        seconds: what each took elsewhere; one that is not there counts as one second.
+    """
+    later = [n for n in names if n > name and name.startswith(AFTER.get(n[:2], ()))]
+    return seconds.get(name, 1.0) + max((_left(n, names, seconds) for n in later), default=0.0)
 
 
 async def _row(

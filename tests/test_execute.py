@@ -67,12 +67,18 @@ def test_two_at_once_in_the_right_order(project, monkeypatch):
     assert together["seconds"] > 0
 
 
-def test_those_that_most_others_wait_for_begin_first(project, monkeypatch):
+def test_those_that_others_wait_for_begin_first(project, monkeypatch):
     monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 2)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
-    write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second)
+    write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second, _07_after="1")
     assert execute.run([], jobs=2) == 0
     assert "_meets" in printed(project, "00_shows")
+
+
+def test_what_is_left_to_do_is_the_longest_way():
+    names, seconds = ["01", "02", "07", "11"], {"01": 5.0, "02": 7.0, "07": 20.0}
+    left = {name: execute._left(name, names, seconds) for name in names}
+    assert left == {"01": 33.0, "02": 28.0, "07": 21.0, "11": 1.0}
 
 
 def test_one_after_the_other_keeps_the_order_and_all_threads(project, capfd):
