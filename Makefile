@@ -71,6 +71,7 @@ data: $(READY) ## fetch the data sets and check them
 bench: $(READY) ## the published ways of training and loading beside ours, on this machine
 	$(PY) benchmarks/bench.py
 	$(PY) benchmarks/loading.py
+	$(PY) benchmarks/waiting.py
 
 readme: $(READY) ## write the measured results into the README
 	$(PY) -m nbhelpers readme
