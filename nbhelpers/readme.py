@@ -154,18 +154,14 @@ def wild(entries: list[dict]) -> str:
 def bench(entries: list[dict]) -> str:
     """Return what `make bench` measured, as far as there are records of it."""
     parts = [speed(e) for e in entries if "contests" in e]
-    return "\n\n".join(parts + [loading(e) for e in entries if "our_loader" in e])
+    parts += [loading(e) for e in entries if "our_loader" in e]
+    return "\n\n".join(parts + [waiting(e) for e in entries if "milliseconds_a_step" in e])
 
 
 def speed(entry: dict) -> str:
     """Return a Markdown table of the ways of training, under a line on the processor."""
-    where = "{threads} cores ({device})".format(**entry["environment"])
-    if "numbers" in entry["environment"]:
-        where += ", {instructions} instructions, training in {numbers}".format(
-            **entry["environment"]
-        )
     lines = [
-        f"On {where}:\n",
+        f"On {_processor(entry)}:\n",
         "| network, to test accuracy | way | seconds an epoch | epochs | seconds | times faster |",
         "|---|---|---|---|---|---|",
     ]
@@ -182,6 +178,31 @@ def speed(entry: dict) -> str:
                     f"| {ratio if way == 'ours' else ''} |"
                 )
     return "\n".join(lines)
+
+
+def waiting(entry: dict) -> str:
+    """Return a Markdown table of what threads that wait cost."""
+    lines = [
+        f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one another "
+        "keep a core busy as libgomp comes, and for a shorter time with our setting "
+        "(`waiting_threads.pth`):\n",
+    ]
+    for name, by_company in entry["milliseconds_a_step"].items():
+        for beside, times in by_company.items():
+            if len(lines) == 1:
+                lines.append("| network | beside | " + " | ".join(times) + " |")
+                lines.append("|---|---|" + "---|" * len(times))
+            numbers = " | ".join(f"{value:.1f}" for value in times.values())
+            lines.append(f"| {name} | {beside} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _processor(entry: dict) -> str:
+    facts = entry["environment"]
+    where = "{threads} cores ({device})".format(**facts)
+    if "numbers" in facts:
+        where += ", {instructions} instructions, training in {numbers}".format(**facts)
+    return where
 
 
 def _epochs(count: float) -> str:

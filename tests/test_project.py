@@ -105,6 +105,18 @@ def test_readme_shows_the_loaders_once_they_are_measured():
     assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in both
 
 
+def test_readme_shows_what_waiting_threads_cost():
+    facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
+    steps = {"lenet": {"nothing": {"as it comes": 60.0, "ours": 70.04}}}
+    shown = readme.bench([{"environment": facts, "milliseconds_a_step": steps}])
+    assert "on 2 cores (A), AVX2 instructions, training in float32" in shown
+    assert shown.splitlines()[2:] == [
+        "| network | beside | as it comes | ours |",
+        "|---|---|---|---|",
+        "| lenet | nothing | 60.0 | 70.0 |",
+    ]
+
+
 @pytest.mark.promise(
     "Site and playground", "Every link of the site and of this README leads somewhere"
 )
