@@ -183,8 +183,8 @@ def speed(entry: dict) -> str:
 def waiting(entry: dict) -> str:
     """Return a Markdown table of what threads that wait cost."""
     lines = [
-        f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one another "
-        "keep a core busy as libgomp comes, and for a shorter time with our setting "
+        f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one "
+        "another keep a core busy as libgomp comes, and for a shorter time with our setting "
         "(`waiting_threads.pth`):\n",
     ]
     for name, by_company in entry["milliseconds_a_step"].items():
