@@ -101,7 +101,7 @@ clean: ## remove what runs have made; downloads, results and your own files stay
 	rm -rf build .venv site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
 # uv is many times faster than pip; where it cannot be had, pip does the same.
-$(READY): requirements.lock requirements.txt pyproject.toml waiting_threads.pth
+$(READY): requirements.lock requirements.txt pyproject.toml nbhelpers/waiting_threads.pth
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; \
 	this is ' + sys.version.split()[0] + '. Name another with PYTHON=...')"
 	$(PYTHON) -m venv .venv
@@ -111,7 +111,7 @@ $(READY): requirements.lock requirements.txt pyproject.toml waiting_threads.pth
 	else \
 	  $(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps -e .; \
 	fi
-	@$(PY) -c "import shutil, sysconfig; shutil.copy('waiting_threads.pth', sysconfig.get_path('purelib'))"
+	@$(PY) -c "import shutil, sysconfig; shutil.copy('nbhelpers/waiting_threads.pth', sysconfig.get_path('purelib'))"
 	@$(PY) -c "open('$(READY)', 'w').close()"
 
 # Fonts and the playground's runtime. Where they cannot be had, the site is built without.

@@ -185,7 +185,7 @@ def waiting(entry: dict) -> str:
     lines = [
         f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one "
         "another keep a core busy as libgomp comes, and for a shorter time with our setting "
-        "(`waiting_threads.pth`):\n",
+        "(`nbhelpers/waiting_threads.pth`):\n",
     ]
     for name, by_company in entry["milliseconds_a_step"].items():
         for beside, times in by_company.items():
