@@ -2,8 +2,8 @@
 
 While one of torch's threads is not running, since the system has given its core to another program,
 the others wait for it. By default libgomp lets them spin meanwhile, which keeps that core from the
-one they wait for. `nbhelpers/waiting_threads.pth` shortens that. Here a training step of some networks of the
-course is timed with libgomp's own setting, with ours, and with a single thread.
+one they wait for. `nbhelpers/waiting_threads.pth` shortens that. Here a training step of some
+networks of the course is timed with libgomp's own setting, with ours, and with a single thread.
 """
 
 from __future__ import annotations

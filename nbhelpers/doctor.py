@@ -65,7 +65,7 @@ def _waiting() -> str:
     name = "GOMP_SPINCOUNT" if sys.platform == "linux" else "KMP_BLOCKTIME"
     if any(os.environ.get(setting) for setting in (name, "OMP_WAIT_POLICY")):
         return "which wait without keeping a core busy for long"
-    return f"which keep a core busy while they wait (set {name}; see nbhelpers/waiting_threads.pth)"
+    return f"which keep a core busy while they wait: set {name}, as nbhelpers/waiting_threads.pth"
 
 
 def _report_data() -> None:

@@ -40,7 +40,7 @@ def test_package_and_conda_read_the_same_list():
 
 
 def test_threads_wait_quietly_however_python_is_started():
-    """The setting must be there before torch starts its threads; see nbhelpers/waiting_threads.pth."""
+    """It must be set before torch starts its threads: see nbhelpers/waiting_threads.pth."""
     look = "import os, json; print(json.dumps(dict(os.environ)))"
     clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
     found = subprocess.run(
