@@ -16,7 +16,6 @@ import time
 from contextlib import nullcontext
 
 import torch
-from bench import busy, write
 from torch.nn import functional
 
 from nbhelpers import networks, profile, reporting
@@ -31,12 +30,14 @@ NETWORKS = {  # images of a batch, their side
     "lenet": (256, 28),
     "compact_cnn": (128, 32),
 }
-SECONDS = 3  # of training, for each number
+SECONDS = 2  # of training, for each number
 ROUNDS = 2  # in turn, since a machine's speed drifts
 
 
 def main() -> None:
     """Time every network with every setting, print a table and write it to results/."""
+    from bench import busy, write  # which imports fastai, and the processes need not
+
     run = profile.current()
     if run.device.type != "cpu" or sys.platform != "linux":
         raise SystemExit("Only libgomp's threads are timed: on Linux, on a CPU (NB_DEVICE=cpu).")
