@@ -48,7 +48,7 @@ def test_threads_wait_quietly_however_python_is_started():
     )
     set_at_start = {k: v for k, v in json.loads(found.stdout).items() if k not in clean}
     conda = (ROOT / "environment.yml").read_text(encoding="utf-8").partition("variables:")[2]
-    listed = dict(re.findall(r"^  (\w+): (\d+)$", conda, re.M))
+    listed = dict(re.findall(r'^  (\w+): "(\d+)"$', conda, re.M))
     assert listed and listed.items() <= set_at_start.items()
     theirs = clean | {"GOMP_SPINCOUNT": "7"}
     found = subprocess.run(
