@@ -13,7 +13,7 @@ else
 endif
 PY := $(BIN)/python
 READY := .venv/ready
-SITE_PACKAGES := site/node_modules/.package-lock.json
+SITE_PACKAGES := course/site/node_modules/.package-lock.json
 
 # A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,10 +38,10 @@ help: ## list the targets
 	re.findall(r'^([a-z-]+):.*?## (.*)', open('Makefile', encoding='utf-8').read(), re.M)]"
 
 run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of results, the site (PROFILE=, NOTEBOOKS=, FORCE=1)
-	$(PY) -m nbhelpers run $(NOTEBOOKS) $(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
+	$(PY) -m course run $(NOTEBOOKS) $(if $(FORCE),--force) $(if $(JOBS),--jobs $(JOBS))
 
 site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
-	$(PY) site/build.py
+	$(PY) course/site/build.py
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
@@ -66,28 +66,28 @@ lab: $(READY) ## open JupyterLab on the series
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 data: $(READY) ## fetch the data sets and check them
-	$(PY) -m nbhelpers data
+	$(PY) -m course data
 
 bench: $(READY) ## the published ways of training and loading beside ours, on this machine
-	$(PY) benchmarks/bench.py
-	$(PY) benchmarks/loading.py
-	$(PY) benchmarks/waiting.py
+	$(PY) course/bench/bench.py
+	$(PY) course/bench/loading.py
+	$(PY) course/bench/waiting.py
 
 readme: $(READY) ## write the measured results into the README
-	$(PY) -m nbhelpers readme
+	$(PY) -m course readme
 
 compare: $(READY) ## this machine's results beside the committed reference (PROFILE=, NOTEBOOKS=)
-	$(PY) -m nbhelpers compare $(NOTEBOOKS)
+	$(PY) -m course compare $(NOTEBOOKS)
 
 verify: $(READY) ## execute all twice from scratch: the same again? (NOTEBOOKS= in small, VERIFY= at full)
-	$(PY) -m nbhelpers verify $(NOTEBOOKS) --full $(VERIFY)
+	$(PY) -m course verify $(NOTEBOOKS) --full $(VERIFY)
 
 publish: $(READY) ## execute on the full data and commit-ready: notebooks, results, README
-	NB_PROFILE=full NBHELPERS_SAMPLE=never $(PY) -m nbhelpers run $(NOTEBOOKS) --force --publish
-	$(PY) -m nbhelpers readme
+	NB_PROFILE=full NBHELPERS_SAMPLE=never $(PY) -m course run $(NOTEBOOKS) --force --publish
+	$(PY) -m course readme
 
 doctor: $(READY) ## what this machine has, and what a run would use
-	$(PY) -m nbhelpers doctor
+	$(PY) -m course doctor
 
 audit: $(READY) ## known weaknesses of the packages in requirements.lock; needs the internet
 	UV_HTTP_TIMEOUT=15 UV_HTTP_RETRIES=1 $(BIN)/uvx --quiet pip-audit --requirement requirements.lock \
@@ -98,7 +98,7 @@ lock: $(READY) ## resolve requirements.txt into requirements.lock
 	--custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove what runs have made; downloads, results and your own files stay
-	rm -rf build .venv site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
+	rm -rf build .venv course/site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
 # uv is many times faster than pip; where it cannot be had, pip does the same.
 $(READY): requirements.lock requirements.txt pyproject.toml nbhelpers/waiting_threads.pth
@@ -115,9 +115,9 @@ $(READY): requirements.lock requirements.txt pyproject.toml nbhelpers/waiting_th
 	@$(PY) -c "open('$(READY)', 'w').close()"
 
 # Fonts and the playground's runtime. Where they cannot be had, the site is built without.
-$(SITE_PACKAGES): site/package.json site/package-lock.json
+$(SITE_PACKAGES): course/site/package.json course/site/package-lock.json
 	@if command -v npm > /dev/null; then \
-	  npm ci --prefix site --ignore-scripts --no-audit --no-fund --loglevel=error \
+	  npm ci --prefix course/site --ignore-scripts --no-audit --no-fund --loglevel=error \
 	    --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=60000 || \
 	  echo "npm could not fetch the site's packages: the site will do without them"; \
 	else \

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbhelpers import wild
+from handwriting import wild
 
 SIDE = 560
 PEN = (20, 22, 26)

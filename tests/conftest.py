@@ -13,7 +13,8 @@ import time
 import pytest
 from filelock import FileLock
 
-from nbhelpers import promises, sources
+from course import promises
+from nbhelpers import sources
 
 CONTENT = bytes(range(256)) * 4_000  # 1 MB
 # They take longest, and so begin first: at the end no worker should be left with one of them alone.

@@ -2,7 +2,8 @@
 
 import torch
 
-from nbhelpers import data, models, networks, reporting, training
+from handwriting import models
+from nbhelpers import data, networks, reporting, training
 
 
 def lenet(run, folder, images=6_000, epochs=3):

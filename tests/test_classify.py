@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 from test_models import change_card, folder, picture_of, saved, trained  # noqa: F401  a fixture
 
-from nbhelpers import models
-from nbhelpers.__main__ import main
+from handwriting import models
+from handwriting.__main__ import main
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_as_a_command_in_another_process(pictures, folder):  # noqa: F811
     sheet = Image.open("0.png").convert("RGB")
     sheet.save("photograph.jpg")
     Image.fromarray(255 - np.asarray(sheet)).save("chalk.bmp")
-    command = [sys.executable, "-m", "nbhelpers", "classify", "--models", str(folder)]
+    command = [sys.executable, "-m", "handwriting", "--models", str(folder)]
     answer = subprocess.run(
         [*command, "photograph.jpg", "chalk.bmp", "0.png"],
         capture_output=True,

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from nbhelpers import compare, execute
+from course import compare, execute
 
 RECORD = """\
 import json, os
@@ -25,9 +25,9 @@ def project(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)  # `run` sets two of them for good
     for module in (execute, compare):
         monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
-    for folder in ("site", "notebooks"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "site" / "build.py").write_text("")
+    for folder in ("course/site", "notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "course" / "site" / "build.py").write_text("")
     for name, source in (("01_tiny", RECORD), ("02_tiny", "")):
         cells = [nbformat.v4.new_code_cell(source)]
         path = tmp_path / "notebooks" / f"{name}.ipynb"

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from nbhelpers import data, execute, models, profile, promises
+from course import execute, promises
+from handwriting import models
+from nbhelpers import data, profile
 
 MEETS = """
 import pathlib, time
@@ -115,7 +117,7 @@ def test_ctrl_c_ends_all_kernels(project):
     write(project, _01_long=source.format(1) + "time.sleep(600)")
     write(project, _03_long=source.format(3) + "time.sleep(600)")
     program = (
-        "import pathlib, sys; from nbhelpers import __main__, execute; "
+        "import pathlib, sys; from course import __main__, execute; "
         f"execute.project_folder = lambda: pathlib.Path({str(project)!r}); "
         "sys.exit(__main__.main(['run', '--jobs', '2']))"
     )

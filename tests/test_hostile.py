@@ -20,8 +20,10 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from nbhelpers import execute, letters, profile, readme, tamil
-from nbhelpers.__main__ import main
+from course import execute, readme
+from course.__main__ import main
+from nbhelpers import profile
+from nbhelpers.tamil import alphabet
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_UTF8 = {
@@ -38,7 +40,8 @@ warnings.filterwarnings("error", category=EncodingWarning, module="nbhelpers")
 def checkout(folder, *cells):
     """Make a small copy of the course: the package, its data, and a notebook of these cells."""
     names = [
-        *ROOT.glob("nbhelpers/*.*"), *ROOT.glob("nbhelpers/static/*"), *ROOT.glob("data/*.*"),
+        *ROOT.glob("nbhelpers/**/*.[pt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
+        *ROOT.glob("course/*.py"), *ROOT.glob("data/*.*"),
         *ROOT.glob("results/*/*.json"), *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
         *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
     ]  # fmt: skip
@@ -46,10 +49,10 @@ def checkout(folder, *cells):
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    for name in ("notebooks", "site"):
-        (folder / name).mkdir()
+    for name in ("notebooks", "course/site"):
+        (folder / name).mkdir(parents=True)
     # The real site takes a minute, and has tests of its own.
-    (folder / "site" / "build.py").write_text("print('the site')", encoding="utf-8")
+    (folder / "course" / "site" / "build.py").write_text("print('the site')", encoding="utf-8")
     notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
     nbformat.write(notebook, folder / "notebooks" / "00_tiny.ipynb")
     return folder
@@ -98,19 +101,20 @@ def without_promises(text):
 PICTURE = """
 import os
 from matplotlib import pyplot as plt
-from nbhelpers import data, letters, profile, reporting, vision
-letters.use_in_plots()
+from nbhelpers import data, profile, reporting, vision
+from nbhelpers.tamil import alphabet, font
+font.use_in_plots()
 figure, axis = plt.subplots()
 axis.set_title('கி')
 reporting.show(figure, 'கி')
 run = profile.current()
 reporting.record(run, data.mnist(run), '00_tiny', [], words='கி')
-print('கி', letters.named('கி'), os.environ['NB_HEADLESS'])
+print('கி', alphabet.named('கி'), os.environ['NB_HEADLESS'])
 """
 FIRST_FONTS = "Matplotlib is building the font cache; this may take a moment.\n"
 EVERYTHING = f"""
 {STRICT}
-from nbhelpers.__main__ import main
+from course.__main__ import main
 for command in (["doctor"], ["readme"], ["run"], ["run"]):
     print("status", main(command), flush=True)
 """
@@ -151,7 +155,7 @@ def test_a_locale_that_is_not_utf8(odd):
     assert "00_tiny \\u2026" in answer.stdout, "printed as far as the terminal can"
     executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
     shown = "".join(output.get("text", "") for output in executed.cells[1].outputs)
-    assert f"கி {letters.named('கி')} 1\n" in shown
+    assert f"கி {alphabet.named('கி')} 1\n" in shown
     (record,) = Path(others["NBHELPERS_ARTIFACTS"]).glob("*/records/00_tiny.json")
     assert json.loads(record.read_text(encoding="utf-8"))["words"] == "கி"
     readmes = [(place / "README.md").read_text(encoding="utf-8") for place in (folder, ROOT)]
@@ -190,8 +194,11 @@ def test_make_in_a_folder_with_spaces(odd):
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    packages = folder / "site" / "node_modules" / ".package-lock.json"
-    for path in (*(folder / "site" / f"package{x}.json" for x in ("", "-lock")), packages):
+    packages = folder / "course" / "site" / "node_modules" / ".package-lock.json"
+    for path in (
+        *(folder / "course" / "site" / f"package{x}.json" for x in ("", "-lock")),
+        packages,
+    ):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     (folder / ".venv" / "ready").touch()
@@ -211,7 +218,9 @@ OTHER_KINDS = ("Image", "tarfile", "os")  # whose `open` is not for text
 )
 def test_every_text_file_is_opened_with_its_encoding():
     found = []
-    for path in [p for d in ("nbhelpers", "site", "benchmarks") for p in ROOT.glob(f"{d}/*.py")]:
+    for path in [
+        p for d in ("nbhelpers", "handwriting", "course") for p in ROOT.glob(f"{d}/**/*.py")
+    ]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
                 continue
@@ -239,12 +248,14 @@ def test_windows_line_ends(tmp_path, monkeypatch):
     assert before.count(b"\r\n") > 100
     program = """
 import json
-from nbhelpers import execute, letters, profile, readme, sources, tamil
+from course import execute, readme
+from nbhelpers import profile, sources, tamil
+from nbhelpers.tamil import alphabet, font
 run = profile.current()
 notebook = sources.project_folder() / "notebooks" / "00_tiny.ipynb"
 readme.write()
 print(json.dumps([
-    run.epochs("linear"), len(letters.pen_strokes()), tamil.class_table(),
+    run.epochs("linear"), len(alphabet.pen_strokes()), alphabet.class_table(),
     execute._stamp(notebook, run), execute.notebook(notebook, notebook.with_name("executed")),
 ]))
 """
@@ -252,8 +263,8 @@ print(json.dumps([
     assert answer.returncode == 0, said(answer)
     epochs, strokes, table, stamp, error = json.loads(answer.stdout.splitlines()[-1])
     here = profile.current()
-    assert (epochs, strokes) == (here.epochs("linear"), len(letters.pen_strokes()))
-    assert [tuple(row) for row in table] == list(tamil.class_table())
+    assert (epochs, strokes) == (here.epochs("linear"), len(alphabet.pen_strokes()))
+    assert [tuple(row) for row in table] == list(alphabet.class_table())
     assert stamp == execute._stamp(folder / "notebooks" / "00_tiny.ipynb", here)
     assert error is None
     after = (folder / "README.md").read_bytes()
@@ -271,7 +282,7 @@ print(json.dumps([
 def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     waits = "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.05)"
     folder = checkout(tmp_path / "course", waits, "print('done')")
-    command = [sys.executable, "-m", "nbhelpers", "run"]
+    command = [sys.executable, "-m", "course", "run"]
     options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
     monkeypatch.setattr(execute, "project_folder", lambda: folder)
     for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
@@ -343,9 +354,9 @@ FILLS = """
 import os, resource, sys
 from pathlib import Path
 import nbformat, torch
-from nbhelpers import (
-    checkpoints, data, execute, mine, models, networks, profile, reporting, training,
-)
+from course import execute
+from handwriting import mine, models
+from nbhelpers import checkpoints, data, networks, profile, reporting, training
 disk, kind = Path(sys.argv[1]), sys.argv[2]
 run = profile.current()
 digits = data.mnist(run)
@@ -432,14 +443,26 @@ USES = """
 import os, sys
 import torch
 from matplotlib import pyplot as plt
+from course import doctor, execute, readme
+from handwriting import ink, mine, models, pad, wild
 from nbhelpers import (
-    augmentation, checkpoints, data, doctor, execute, ink, leaderboard, letters, mine, models,
-    networks, pad, profile, progress, readme, reporting, sources, synthetic, tamil, training,
-    vision, wild,
+    augmentation,
+    checkpoints,
+    data,
+    leaderboard,
+    networks,
+    profile,
+    progress,
+    reporting,
+    sources,
+    tamil,
+    training,
+    vision,
 )
-from nbhelpers.__main__ import main
+from nbhelpers.tamil import alphabet, synthetic
+from course.__main__ import main
 torch.hub.get_dir()
-letters.use_in_plots()
+font.use_in_plots()
 figure, axis = plt.subplots()
 axis.set_title("கி")
 reporting.show(figure, "கி")
@@ -451,7 +474,7 @@ print("read", sources.fetch(archive).read_text(encoding="utf-8"))
 del os.environ["NBHELPERS_DATA"]
 for action in (
     lambda: sources.fetch(archive), lambda: reporting.record(run, digits, "01", []),
-    lambda: tamil._synthetic(64, "kept"), readme.write,
+    lambda: archive._synthetic(64, "kept"), readme.write,
 ):
     try:
         action()

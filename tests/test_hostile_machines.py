@@ -20,9 +20,12 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from nbhelpers import data, execute, mine, profile, sources, synthetic, tamil, training, vision
-from nbhelpers.__main__ import main
+from course import execute
+from course.__main__ import main
+from handwriting import mine
+from nbhelpers import data, profile, sources, tamil, training, vision
 from nbhelpers.data import DataError, Dataset, Split
+from nbhelpers.tamil import archive, synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN = ((0.0,), (1.0,))  # statistics that change nothing
@@ -39,9 +42,9 @@ def test_killed_kernel_is_named_and_the_others_go_on(tmp_path, monkeypatch, capf
     for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
         monkeypatch.setenv(name, value)  # `run` sets two of them for good
     folder = tmp_path / "notebooks"
-    for path in (folder, tmp_path / "site"):
-        path.mkdir()
-    (tmp_path / "site" / "build.py").write_text("")
+    for path in (folder, tmp_path / "course" / "site"):
+        path.mkdir(parents=True)
+    (tmp_path / "course" / "site" / "build.py").write_text("")
     for name, last in (("01_killed", "os.kill(os.getpid(), 9)"), ("02_fine", "print('fine')")):
         cells = [nbformat.v4.new_code_cell(source) for source in ("import os", last, "1 + 1")]
         outputs = [nbformat.v4.new_output("stream", text="from an earlier day")]
@@ -190,7 +193,7 @@ DAMAGE = {
     "noise": lambda content, random: random.bytes(len(content)),
     "a text": lambda content, random: b"This is no picture.\n",
     "a bomb": lambda content, random: huge_picture(),
-    "a large file": lambda content, random: content + bytes(tamil.MOST_FILE_BYTES),
+    "a large file": lambda content, random: content + bytes(archive.MOST_FILE_BYTES),
 }
 
 
@@ -306,7 +309,7 @@ def test_damaged_drawings_of_one_s_own(tmp_path, monkeypatch, capsys):
 
 def python_files():
     """Yield name and text of the package's modules and of the notebooks' code."""
-    for folder in ("nbhelpers", "site", "benchmarks"):
+    for folder in ("nbhelpers", "handwriting", "course"):
         for path in sorted((ROOT / folder).glob("*.py")):
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):

@@ -10,8 +10,8 @@ import torch
 from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageSequence
 from scipy import ndimage
 
-from nbhelpers import letters, tamil
-from nbhelpers.ink import InkError, to_mnist, to_tamil
+from handwriting.ink import InkError, to_mnist, to_tamil
+from nbhelpers.tamil import alphabet, archive
 
 FIVE = [(108, 42), (58, 40), (54, 78), (92, 76), (106, 102), (88, 128), (50, 122)]
 
@@ -76,7 +76,7 @@ def test_a_clean_digit_comes_out_nearly_unchanged(pen, turned):
 
 def letter(text, longer=130):
     """A letter as HPL's pictures are: black or white, a pen of 2 pixels, a margin of 4."""
-    strokes = letters.pen_strokes()[letters_of(text)]
+    strokes = alphabet.pen_strokes()[letters_of(text)]
     points = np.concatenate(strokes)
     low, scale = points.min(0), (longer - 9) / np.ptp(points, axis=0).max()
     width, height = (np.ptp(points, axis=0) * scale + 9).round().astype(int).tolist()
@@ -91,13 +91,13 @@ def letter(text, longer=130):
 
 
 def letters_of(text):
-    return [name for name, _ in tamil.class_table()].index(text)
+    return [name for name, _ in alphabet.class_table()].index(text)
 
 
 @pytest.mark.parametrize("text", ["அ", "கு", "ம்", "ஷீ", "ஃ"])
 def test_a_letter_comes_out_as_the_importer_makes_it(text):
     original = letter(text)
-    imported, _ = tamil._square(encoded(original, "TIFF"), 64, "adapted")
+    imported, _ = archive._square(encoded(original, "TIFF"), 64, "adapted")
     imported = torch.from_numpy(imported)
     assert far_apart(to_tamil(original).normalised, imported) < 0.25
     # the same letter with a pen three times as wide, larger, and in a frame

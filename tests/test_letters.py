@@ -9,9 +9,8 @@ from matplotlib import font_manager, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nbhelpers import letters
 from nbhelpers.sources import project_folder
-from nbhelpers.tamil import class_table
+from nbhelpers.tamil import alphabet, class_table, font
 
 TEXTS = [text for text, _ in class_table()]
 VOWELS = {"": "a", "ி": "i", "ீ": "ī", "ு": "u", "ூ": "ū", "்": ""}
@@ -27,9 +26,9 @@ def no_tamil_fonts(monkeypatch):
     """Hide the machine's fonts: only matplotlib's own are left."""
     own = [f for f in font_manager.fontManager.ttflist if "mpl-data" in f.fname]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
-    letters._register_font.cache_clear()
+    font._register_font.cache_clear()
     with rc_context():
-        letters.use_in_plots()
+        font.use_in_plots()
         yield
 
 
@@ -73,7 +72,7 @@ def test_latin_text_stays_as_it_was():
 
 
 def test_strokes_are_sound():
-    strokes = letters.pen_strokes()
+    strokes = alphabet.pen_strokes()
     assert len(strokes) == len(TEXTS) == 156
     for text, letter in zip(TEXTS, strokes, strict=True):
         points = np.vstack(letter)
@@ -86,7 +85,7 @@ def test_strokes_are_sound():
 @pytest.mark.parametrize("stroke", [[[5, 5]], [[0, 0], [90, 0]], [[0, 90], [0, 0], [90, 0]]])
 def test_outlines_turn_one_way(stroke):
     """Where contours of opposite directions overlap there would be a hole."""
-    contours = letters.outlines(np.array(stroke, float), 20, 10)
+    contours = font.outlines(np.array(stroke, float), 20, 10)
     assert len(contours) == max(1, len(stroke) - 1)  # a corner ends one and begins another
     for x, y in (contour.T for contour in contours):
         area = (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
@@ -112,6 +111,6 @@ def test_class_table_is_in_order():
 
 
 def test_names():
-    assert letters.named("கி") == "கி (ki)"
+    assert alphabet.named("கி") == "கி (ki)"
     with pytest.raises(ValueError, match="'x' is none of the 156 Tamil classes"):
-        letters.transliteration("x")
+        alphabet.transliteration("x")

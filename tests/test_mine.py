@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from nbhelpers import mine
+from handwriting import mine
+from handwriting.ink import InkError
 from nbhelpers.data import DIGITS, DataError
-from nbhelpers.ink import InkError
 from nbhelpers.tamil import class_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,8 +26,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import data, ink, models, networks, profile, reporting, sources, tamil, training
+from handwriting import ink, models
+from nbhelpers import data, networks, profile, reporting, sources, training
 from nbhelpers.data import Dataset, Split
+from nbhelpers.tamil import alphabet
 
 RUN = profile.Profile("smoke", torch.device("cpu"), 0)
 LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std": 0.5}
@@ -417,7 +419,7 @@ def test_answer_in_words():
 
 
 def test_tamil_pictures_are_prepared_as_the_card_says(folder, monkeypatch):
-    texts = [text for text, _ in tamil.class_table()[:10]]
+    texts = [text for text, _ in alphabet.class_table()[:10]]
     change_card(folder, form="tamil", proportions="adapted", classes=texts)
     asked = []
 
@@ -429,7 +431,7 @@ def test_tamil_pictures_are_prepared_as_the_card_says(folder, monkeypatch):
     test = trained()[1].test
     answer = models.reader("lenet", folder).read(picture_of(test.images[0]))
     assert asked == [(64, "adapted")] and answer.steps.normalised.shape == (28, 28)
-    assert (answer.choices[0].text, answer.choices[0].transliteration) in tamil.class_table()
+    assert (answer.choices[0].text, answer.choices[0].transliteration) in alphabet.class_table()
 
 
 def test_bad_pictures_are_ink_errors():

@@ -14,7 +14,7 @@ from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 from PIL import Image, ImageDraw
 
-from nbhelpers import models, pad
+from handwriting import models, pad
 from nbhelpers.tamil import class_table
 
 LETTERS = tuple(text for text, _ in class_table())
@@ -226,6 +226,6 @@ def test_a_page_made_by_nbconvert_shows_the_picture(monkeypatch, headless):
 
 def test_the_page_s_part_needs_no_other_file():
     for name in ("pad.js", "pad.css"):
-        text = (Path(pad.__file__).parent / "static" / name).read_text(encoding="utf-8")
+        text = (Path(pad.__file__).parent / "web" / name).read_text(encoding="utf-8")
         assert not re.search(r"^\s*@?import\b|\bimport\(|url\(", text, re.M)
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # a name, no address

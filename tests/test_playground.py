@@ -3,7 +3,6 @@
 `tests/browser` tries the page itself, with ONNX Runtime and 500 test images of each data set.
 """
 
-import importlib.util
 import json
 import re
 import shutil
@@ -17,9 +16,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
-from nbhelpers import data, ink, letters, models, networks, pad, profile, sources, tamil
+from handwriting import ink, models, pad, playground
+from nbhelpers import data, networks, profile, sources
+from nbhelpers.tamil import alphabet
 
-SITE = sources.project_folder() / "site"
+WEB = sources.project_folder() / "handwriting" / "web"
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
@@ -45,20 +46,11 @@ writeFileSync("answers.json", JSON.stringify(answers));
 """
 
 
-def load_assets():
-    """Return site/playground/assets.py; `site` itself is a module of Python's."""
-    path = SITE / "playground" / "assets.py"
-    spec = importlib.util.spec_from_file_location("playground_assets", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def read_in_node(pictures, cards, folder):
     """Return what ink.js makes of pictures uint8 `[560, 560, 3]`."""
     if not shutil.which("node"):
         pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
-    shutil.copytree(SITE / "playground" / "static", folder, dirs_exist_ok=True)
+    shutil.copytree(WEB, folder, dirs_exist_ok=True)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "try.js").write_text(IN_NODE)
     side = clean_pictures.SIDE
@@ -83,7 +75,7 @@ def digit_pictures():
 
 def letter_pictures():
     """Return 20 Tamil letters written with three pens."""
-    all_strokes = letters.pen_strokes()[::8]
+    all_strokes = alphabet.pen_strokes()[::8]
     return [
         drawn([(s * (1, -1)).tolist() for s in strokes], 12 + 24 * (i % 3))
         for i, strokes in enumerate(all_strokes)
@@ -150,7 +142,7 @@ def packages(tmp_path):
     """Node packages as far as the playground needs them."""
     runtime = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
     runtime.mkdir(parents=True)
-    for name in load_assets().RUNTIME:
+    for name in playground.RUNTIME:
         (runtime / name).write_text(name)
     return tmp_path / "node_modules"
 
@@ -167,7 +159,7 @@ def artifacts(tmp_path):
     place = tmp_path / "artifacts" / "quick-cpu"
     place.mkdir(parents=True)
     save(place, "lenet", FORMS["mnist"], "0123456789")
-    save(place, "compact_cnn", FORMS["tamil"], [text for text, _ in tamil.class_table()])
+    save(place, "compact_cnn", FORMS["tamil"], [text for text, _ in alphabet.class_table()])
     return tmp_path / "artifacts"
 
 
@@ -199,7 +191,7 @@ def save(place, name, form, classes):
 
 def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, artifacts):
     out = tmp_path / "playground"
-    assert load_assets().copy(out, artifacts, packages) is None
+    assert playground.copy(out, artifacts, packages) is None
     here = {path.name for path in out.iterdir()}
     assert here >= {"pad.js", "pad.css", "start.js", "lenet.onnx", "compact_cnn.onnx"}
     assert not [name for name in here if name.endswith(".part")]
@@ -218,7 +210,9 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
 
 
 def test_the_page_names_what_is_put_beside_it():
-    page = (SITE / "playground.md").read_text(encoding="utf-8")
+    page = (sources.project_folder() / "course" / "site" / "playground.md").read_text(
+        encoding="utf-8"
+    )
     for name in ("pad.css", "playground.css", "start.js"):
         assert f'"playground/{name}"' in page
 
@@ -227,7 +221,7 @@ def test_the_page_names_what_is_put_beside_it():
 def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
     shutil.rmtree(packages if missing == "packages" else artifacts)
     out = tmp_path / "playground"
-    said = load_assets().copy(out, artifacts, packages)
+    said = playground.copy(out, artifacts, packages)
     assert what in said and said.startswith("the playground:")
     assert not out.exists()
 
@@ -246,7 +240,7 @@ def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
         save_file(halves, models.REFERENCE / f"{name}.safetensors", {"card": json.dumps(card)})
     shutil.rmtree(artifacts)
     out = tmp_path / "playground"
-    assert load_assets().copy(out, artifacts, packages) is None
+    assert playground.copy(out, artifacts, packages) is None
     about = json.loads((out / "compact_cnn.json").read_text(encoding="utf-8"))
     assert about["origin"] == "the course's own (full run, sample data)"
     graph = onnx.load(out / "compact_cnn.onnx")
@@ -255,5 +249,5 @@ def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
 
 def test_a_damaged_model_is_named(tmp_path, packages, artifacts):
     (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
-    said = load_assets().copy(tmp_path / "playground", artifacts, packages)
+    said = playground.copy(tmp_path / "playground", artifacts, packages)
     assert "lenet.onnx" in said and "Delete it" in said

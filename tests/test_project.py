@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nbhelpers import doctor, execute, readme
-from nbhelpers.__main__ import main
+from course import doctor, execute, readme
+from course.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -136,7 +136,7 @@ def test_doctor_reports(capsys):
 
 def test_doctor_and_help_need_no_packages():
     """They must work on a bare Python, where something is missing."""
-    program = "import sys; sys.path.insert(0, '.'); from nbhelpers.__main__ import main; main()"
+    program = "import sys; sys.path.insert(0, '.'); from course.__main__ import main; main()"
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program, "doctor"],
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nbhelpers import promises, readme, reporting
+from course import promises, readme
+from nbhelpers import reporting
 
 assert reporting  # the collector's own import of it would be undone after each inner session
 pytest_plugins = ["pytester"]

@@ -24,10 +24,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from test_pad import drawing, reader
 
-from nbhelpers import checkpoints, data, ink, mine, pad, sources, tamil
+from handwriting import ink, mine, pad
+from handwriting.ink import InkError
+from nbhelpers import checkpoints, data, sources, tamil
 from nbhelpers.checkpoints import CheckpointError
 from nbhelpers.data import DataError
-from nbhelpers.ink import InkError
+from nbhelpers.tamil import alphabet, archive
 
 settings.register_profile(
     "ci", max_examples=40, derandomize=True, deadline=None, database=None,
@@ -174,7 +176,7 @@ def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
         else:
             count = len(read.labels)
             assert read.images.shape == (count, 16, 16) and read.images.dtype == np.uint8
-            assert count and 0 <= read.labels.min() <= read.labels.max() < tamil.CLASSES
+            assert count and 0 <= read.labels.min() <= read.labels.max() < alphabet.CLASSES
             assert len(read.writers) == len(read.sizes) == count
         outside = {p for p in Path(folder).iterdir() if p.name != "data"}
         assert outside == {path}, "nothing is unpacked"
@@ -201,7 +203,7 @@ def test_fetched_archives_stay_in_the_data_folder(monkeypatch, files, links):
         before = everything_below(root)
         fetched = sources.fetch(sources.Archive(path.name, f"sha256:{digest}", ()))
         with contextlib.suppress(DataError):
-            tamil._imported(fetched, 16, "kept")
+            archive._imported(fetched, 16, "kept")
         inside = root / "a" / "b" / "data"
         after = {p: c for p, c in everything_below(root).items() if inside not in p.parents}
         assert after == before
@@ -210,13 +212,13 @@ def test_fetched_archives_stay_in_the_data_folder(monkeypatch, files, links):
 @given(st.dictionaries(st.integers(0, 999_999_999), st.integers(0, 155)), st.data())
 def test_label_files_come_back_or_are_refused(truth, draw):
     content = "".join(f"{number:05} {label:03}\n" for number, label in truth.items()).encode()
-    assert tamil._ground_truth("here", content) == truth
+    assert archive._ground_truth("here", content) == truth
     try:
-        read = tamil._ground_truth("here", draw.draw(damaged(content)))
+        read = archive._ground_truth("here", draw.draw(damaged(content)))
     except DataError as error:
         assert str(error).startswith("here: ") and len(str(error)) < 400
     else:
-        assert all(0 <= label < tamil.CLASSES for label in read.values())
+        assert all(0 <= label < alphabet.CLASSES for label in read.values())
 
 
 # -------------------------------------------------------------------------------- checkpoints

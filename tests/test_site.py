@@ -1,6 +1,5 @@
 """The web site: built once from the committed notebooks, then read like a visitor would."""
 
-import importlib.util
 import itertools
 import json
 import os
@@ -16,13 +15,11 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from nbhelpers import execute
+from course import execute
+from course.site import build, extension, texts
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "site"
-sys.path.append(str(SITE))
-import course  # noqa: E402
-import extension  # noqa: E402
+SITE = ROOT / "course" / "site"
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MEGABYTES_A_CHAPTER, MEGABYTES, SECONDS = 3, 40, 180
@@ -31,14 +28,6 @@ FETCHED = (
     ("script", "src"), ("img", "src"), ("img", "srcset"), ("link", "href"), ("source", "src"),
     ("iframe", "src"), ("video", "src"), ("audio", "src"), ("object", "data"), ("use", "href"),
 )  # fmt: skip
-
-
-def builder():
-    """The module site/build.py; its name is that of a package and of our folder of results."""
-    spec = importlib.util.spec_from_file_location("site_build", SITE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +131,7 @@ def test_every_picture_says_what_it_shows(pages):
 def test_pictures_have_the_words_of_the_notebook(chapters):
     for path in CHAPTERS:
         notebook = nbformat.read(path, as_version=4)
-        said = [" ".join(alt.split()) for alt in course.alternative_texts(notebook).values()]
+        said = [" ".join(alt.split()) for alt in texts.alternative_texts(notebook).values()]
         shown = {" ".join(image["alt"].split()) for image in chapters[path.stem].find_all("img")}
         assert set(said) <= shown, path.stem
 
@@ -171,7 +160,7 @@ def test_each_chapter_has_contents_and_says_what_it_is(chapters):
         assert len(page.select(".toc-tree li a")) > 5
         facts = page.select_one("p.facts").get_text()
         assert re.search(r"About \d+ minutes to read\.", facts)
-        assert course.chapter(path).executed in facts
+        assert texts.chapter(path).executed in facts
 
 
 def test_each_chapter_offers_its_notebook_without_results(site, chapters):
@@ -207,7 +196,7 @@ def test_search_knows_the_words_of_the_chapters(site):
 
 
 def test_glossary_terms_are_linked_where_they_are_used_first(pages, chapters):
-    terms = course.glossary((SITE / "glossary.md").read_text(encoding="utf-8"))
+    terms = texts.glossary((SITE / "glossary.md").read_text(encoding="utf-8"))
     assert len(terms) >= 50
     linked = set()
     for name, page in chapters.items():
@@ -233,16 +222,16 @@ def test_landing_page_leads_to_everything(pages):
 def test_teachers_find_times_and_exercises(pages):
     text = pages["teachers.html"].get_text()
     for path in CHAPTERS:
-        chapter = course.chapter(path)
+        chapter = texts.chapter(path)
         assert chapter.duration and len(chapter.exercises) == 3, path.stem
         assert re.split(r"[`*]", chapter.exercises[0][1])[0] in text, path.stem
     assert not re.search(r"<!-- \w+ -->", str(pages["teachers.html"]) + str(pages["index.html"]))
 
 
 def test_every_module_has_a_page_with_its_functions(pages):
-    for name in course.modules(ROOT / "nbhelpers"):
+    for name in (n.rpartition(".")[2] for n in texts.modules(ROOT, build.SHOWN)):
         assert f"api/{name}.html" in pages
-    assert pages["api/ink.html"].find(id="nbhelpers.ink.to_mnist")
+    assert pages["api/ink.html"].find(id="handwriting.ink.to_mnist")
     assert "float" in pages["api/reporting.html"].find(id="nbhelpers.reporting.Result").get_text()
 
 
@@ -275,40 +264,39 @@ DRAWS = "figure, axes = plt.subplots()\n" + "axes.plot([1])\n" * 8
 
 
 def test_cells_that_only_draw():
-    assert course.only_draws(drawing(DRAWS))
-    assert not course.only_draws(drawing(DRAWS, "text/html"))
-    assert not course.only_draws(drawing("plt.plot([1])"))  # short
-    assert not course.only_draws(drawing("model = train(images)\n" * 4 + DRAWS))
-    assert not course.only_draws(drawing("def teach(axes):\n    return axes\n\n\n" * 2 + DRAWS))
+    assert texts.only_draws(drawing(DRAWS))
+    assert not texts.only_draws(drawing(DRAWS, "text/html"))
+    assert not texts.only_draws(drawing("plt.plot([1])"))  # short
+    assert not texts.only_draws(drawing("model = train(images)\n" * 4 + DRAWS))
+    assert not texts.only_draws(drawing("def teach(axes):\n    return axes\n\n\n" * 2 + DRAWS))
 
 
 def test_a_chapter_says_only_what_its_outputs_say(tmp_path):
     path = tmp_path / "01_x.ipynb"
     cell = v4.new_code_cell("import torch")
     nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
-    assert course.chapter(path).executed == ""
+    assert texts.chapter(path).executed == ""
     cell.outputs = [v4.new_output("stream", text="quick profile on the GPU\n")]
     nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
-    assert course.chapter(path).executed == (
+    assert texts.chapter(path).executed == (
         "Executed under the quick profile on a GPU, on real data."
     )
     cell.outputs.append(v4.new_output("display_data", {"text/html": "<b>SAMPLE DATA</b>"}))
     nbformat.write(notebook(v4.new_markdown_cell("# 1 · X"), cell), path)
-    assert "sample data, not the real set" in course.chapter(path).executed
+    assert "sample data, not the real set" in texts.chapter(path).executed
 
 
 def test_a_file_that_is_no_chapter_is_named(tmp_path):
     path = tmp_path / "01_x.ipynb"
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"01_x\.ipynb: expected a Jupyter notebook"):
-        course.chapter(path)
+        texts.chapter(path)
     nbformat.write(notebook(), path)
     with pytest.raises(ValueError, match=r"01_x\.ipynb: expected a title"):
-        course.chapter(path)
+        texts.chapter(path)
 
 
 def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path):
-    build = builder()
     same, other = CHAPTERS[:2]
     (tmp_path / same.name).write_bytes(same.read_bytes())
     changed = nbformat.read(other, as_version=4)
@@ -322,7 +310,6 @@ def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path)
     "Site and playground", "A site that could not be built leaves the one that is there"
 )
 def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, capsys):
-    build = builder()
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("before")
 
@@ -340,17 +327,16 @@ def test_a_run_ends_with_the_site_and_says_if_it_failed(tmp_path, monkeypatch, c
     monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
     for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
         monkeypatch.setenv(name, value)  # `run` sets two of them for good
-    for folder in ("site", "notebooks"):
-        (tmp_path / folder).mkdir()
+    for folder in ("course/site", "notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
     for status in (0, 1):
         program = f"import sys; print(sys.argv[1:]); sys.exit({status})"
-        (tmp_path / "site" / "build.py").write_text(program)
+        (tmp_path / "course" / "site" / "build.py").write_text(program)
         assert execute.run([]) == status
         assert str(["--executed", str(tmp_path / "build" / "smoke-cpu")]) in capfd.readouterr().out
 
 
 def test_without_npm_s_packages_it_says_what_is_missing(tmp_path, monkeypatch):
-    build = builder()
     monkeypatch.setattr(build, "PACKAGES", tmp_path / "none")
     assert "fonts" in build._fonts(tmp_path / "static") and "npm" in build._fonts(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -358,9 +344,7 @@ def test_without_npm_s_packages_it_says_what_is_missing(tmp_path, monkeypatch):
 
 def test_links_to_the_playground_go_where_it_is_left_out():
     text = "Draw in the [playground](playground.md#x), or [read](teachers.md)."
-    assert builder()._without_playground(text) == (
-        "Draw in the playground, or [read](teachers.md)."
-    )
+    assert build._without_playground(text) == ("Draw in the playground, or [read](teachers.md).")
 
 
 def test_npm_packages_name_no_server_of_ours():

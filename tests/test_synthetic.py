@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nbhelpers import profile, synthetic, tamil
+from nbhelpers import profile, tamil
+from nbhelpers.tamil import synthetic
 
 
 @pytest.fixture(scope="module")

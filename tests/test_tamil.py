@@ -18,9 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nbhelpers import profile, sources, synthetic, tamil
+from nbhelpers import profile, sources, tamil
 from nbhelpers.data import DataError
-from nbhelpers.tamil import read_characters
+from nbhelpers.tamil import archive, read_characters, synthetic
 
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # each test runs without one
 
@@ -178,7 +178,10 @@ BAD = {
     "nothing": ({"readme.txt": b"hello"}, "holds no images"),
     "a path that climbs out": ({"../usr_1/000t01.tiff": picture()}, "climb out of the folder"),
     "an absolute path": ({"/usr_1/000t01.tiff": picture()}, "climb out of the folder"),
-    "a huge file": ({"usr_1/000t01.tiff": bytes(tamil.MOST_FILE_BYTES + 1)}, "more than 1,000,000"),
+    "a huge file": (
+        {"usr_1/000t01.tiff": bytes(archive.MOST_FILE_BYTES + 1)},
+        "more than 1,000,000",
+    ),
     "a picture bomb": ({"usr_1/000t01.tiff": picture(2_001, 2_000)}, "2001 × 2000 pixels"),
 }
 
@@ -298,7 +301,7 @@ def mirror(tmp_path, monkeypatch):
     "Data", "No image stands in two splits; Tamil writers in training and validation differ"
 )
 def test_both_splits_from_a_mirror(mirror, capsys):
-    tamil._print_citation.cache_clear()
+    archive._print_citation.cache_clear()
     official = tamil.tamil(profile.current(), side=32)
     assert capsys.readouterr().out.count(tamil.CITATION) == 1, "said once, when first fetched"
     assert official.source == "full" and official.test.writers is None

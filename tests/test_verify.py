@@ -4,8 +4,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from nbhelpers import promises, verify
-from nbhelpers.__main__ import main
+from course import promises, verify
+from course.__main__ import main
 
 SCRATCH = """\
 import os

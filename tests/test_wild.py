@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nbhelpers import data, ink, profile, wild
+from handwriting import ink, wild
+from nbhelpers import data, profile
 
 
 @pytest.fixture(scope="module")

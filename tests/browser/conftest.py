@@ -24,7 +24,7 @@ from nbhelpers import data, profile, sources
 ROOT = Path(__file__).resolve().parents[2]
 CELL = """
 from pathlib import Path
-from nbhelpers import models, pad
+from handwriting import models, pad
 reader = models.reader("lenet", folder=Path({folder!r}))
 {more}
 drawing = pad.{pad}

@@ -16,7 +16,9 @@ from drawing import (
 )
 from PIL import Image
 
-from nbhelpers import letters, models, sources
+from handwriting import models
+from nbhelpers import sources
+from nbhelpers.tamil import alphabet
 
 LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
 SILENT = "No answer from the kernel"
@@ -229,9 +231,9 @@ def test_reload_and_restart(show, easy):
 def test_serves_a_page_without_a_kernel(new_page):
     """The same file in a plain page: the page gets pictures and answers by itself."""
     page = new_page(width=375, height=900)
-    static = sources.project_folder() / "nbhelpers" / "static"
+    static = sources.project_folder() / "handwriting" / "web"
     css, js = ((static / f"pad.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    strokes = [[[int(x), int(-y)] for x, y in s] for s in letters.pen_strokes()[0]]
+    strokes = [[[int(x), int(-y)] for x, y in s] for s in alphabet.pen_strokes()[0]]
     page.set_content(
         f"<style>{css}</style><div id=root></div><script type=module>{js}\n"
         "window.createPad = createPad;</script>"
@@ -276,7 +278,7 @@ def test_tamil(show, monkeypatch):
     except (sources.Unavailable, models.ModelError) as error:
         pytest.skip(f"no Tamil model here: {error}")
     page = show(more='reader = models.reader("tamil")')
-    strokes = letters.pen_strokes()[0]
+    strokes = alphabet.pen_strokes()[0]
     points = [p for stroke in strokes for p in stroke.tolist()]
     (left, right), (low, high) = ((min(v), max(v)) for v in zip(*points, strict=True))
     scale = 200 / max(right - left, high - low)

@@ -18,7 +18,9 @@ from drawing import PICTURES, SIDE, headline, one_by_keyboard, placed, strokes_o
 from PIL import Image
 from test_playground import SITE, load_assets
 
-from nbhelpers import data, ink, letters, models, profile, sources, tamil
+from handwriting import ink, models
+from nbhelpers import data, profile, sources, tamil
+from nbhelpers.tamil import alphabet
 
 IMAGES = 500  # of each data set
 AGREEMENT = 0.995
@@ -183,7 +185,7 @@ def easy(readers, data_sets):
 
 def tamil_strokes(number):
     """Return how a pen writes a class, in units of the paper."""
-    strokes = letters.pen_strokes()[number]
+    strokes = alphabet.pen_strokes()[number]
     points = np.concatenate(strokes)
     low, high = points.min(0), points.max(0)
     scale = 200 / (high - low).max()
@@ -307,7 +309,7 @@ def test_digits_are_read_as_the_mouse_writes_them(page, easy):
 def test_tamil_letters_are_read_and_drawn_without_a_font(page, readers):
     page.locator(".nbh-switch").get_by_text("Tamil letters").click()
     reader = readers["tamil"]
-    names = dict(tamil.class_table())
+    names = dict(alphabet.class_table())
     read = []
     chosen = range(0, 156, 13)
     for number in chosen:

@@ -16,7 +16,7 @@ import pytest
 from drawing import PICTURES
 
 ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = PICTURES / "site"
 WIDE, NARROW = 1280, 375
 # Elements that stick out to the right and do not lie in a box that scrolls or hides.
@@ -41,7 +41,9 @@ def site(tmp_path_factory):
     """The folder of a freshly built site."""
     out = tmp_path_factory.mktemp("built") / "site"
     done = subprocess.run(
-        [sys.executable, ROOT / "site" / "build.py", "--out", out], capture_output=True, text=True
+        [sys.executable, ROOT / "course" / "site" / "build.py", "--out", out],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     SHOTS.mkdir(parents=True, exist_ok=True)

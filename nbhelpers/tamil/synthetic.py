@@ -17,19 +17,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nbhelpers.letters import pen_strokes
 from nbhelpers.sources import project_folder
+from nbhelpers.tamil.alphabet import pen_strokes
 
 MARGIN = 4  # pixels of paper around the ink, as in HPL's pictures
 FINE = 3  # pictures are drawn this many times larger, then made small and black or white
-SPACING = 8.0  # between the points of a stroke, in the units of `letters.pen_strokes`
+SPACING = 8.0  # between the points of a stroke, in the units of `alphabet.pen_strokes`
 RING = 110.0  # a closed stroke narrower than this is a dot
 LONG, SHORT = 120.0, 20.0  # lengths over which a stroke bends, and over which a hand trembles
 
 
 @dataclass(frozen=True)
 class Hand:
-    """How one writer writes. Lengths are in the units of `letters.pen_strokes`.
+    """How one writer writes. Lengths are in the units of `alphabet.pen_strokes`.
 
     Attributes:
         size: pixels a unit.

@@ -13,7 +13,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
-    "extension",
+    "course.site.extension",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_static", "_templates"]

@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 
-from nbhelpers import promises
+from course import promises
 from nbhelpers.sources import project_folder, written
 
 PLACE = "full-cpu"  # the committed reference

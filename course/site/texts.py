@@ -173,12 +173,12 @@ def glossary(text: str) -> dict[str, str]:
     return {term: re.sub(r"[*`]", "", words) for term, words in entries.items()}
 
 
-def modules(package: Path) -> dict[str, str]:
-    """Return the first sentence of each module's docstring, by the module's name."""
+def modules(root: Path, packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the first sentence of each module's docstring, by the module's dotted name."""
     found = {}
-    for path in sorted(package.glob("*.py")):
-        if path.stem.startswith("__"):
-            continue
-        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem] = " ".join(words.split("\n\n")[0].split())
+    for package in packages:
+        for path in sorted((root / package).glob("[!_]*.py")):
+            words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            name = f"{package.replace('/', '.')}.{path.stem}"
+            found[name] = " ".join(words.split("\n\n")[0].split())
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import html
-import importlib.util
 import json
 import re
 import shutil
@@ -18,11 +17,13 @@ import time
 import warnings
 from pathlib import Path
 
-import course
 import nbformat
 
+from course.site import texts
+from handwriting import playground
+
 SITE = Path(__file__).resolve().parent
-ROOT = SITE.parent
+ROOT = SITE.parent.parent
 PACKAGES = SITE / "node_modules"
 FONTS = {  # npm package: the files that fonts.css names
     "@fontsource/noto-sans-tamil": (
@@ -36,7 +37,15 @@ FONTS = {  # npm package: the files that fonts.css names
         "source-serif-4-latin-ext-wght-italic.woff2",
     ),
 }
-BESIDES = ("LICENSE", "data/*.*", "nbhelpers/*.py", "nbhelpers/*.toml", "results/ladder.png")
+SHOWN = ("nbhelpers", "nbhelpers/tamil", "handwriting")  # packages in the reference
+BESIDES = (
+    "LICENSE",
+    "data/*.*",
+    "nbhelpers/**/*.py",
+    "nbhelpers/*.toml",
+    "handwriting/*.py",
+    "results/ladder.png",
+)
 
 
 class SiteError(RuntimeError):
@@ -58,15 +67,15 @@ def build(out: Path, executed: Path | None = None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site-") as folder:
         work = Path(folder)
-        source, page, playground = work / "source", work / "html", work / "playground"
+        source, page, drawing = work / "source", work / "html", work / "playground"
         notebooks = chosen(executed)
-        left_out = [_fonts(source / "_static"), _playground(playground)]
+        left_out = [_fonts(source / "_static"), playground.copy(drawing)]
         _put_together(source, notebooks, with_playground=left_out[1] is None)
         _run_sphinx(source, page, work / "doctrees")
         for path in notebooks:
             _write_for_download(path, page / "notebooks" / path.name)
         if left_out[1] is None:
-            shutil.copytree(playground, page / "playground", dirs_exist_ok=True)
+            shutil.copytree(drawing, page / "playground", dirs_exist_ok=True)
         _replace(out, page, work / "old")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     for sentence in filter(None, left_out):
@@ -111,18 +120,6 @@ def _fonts(static: Path) -> str | None:
     return None
 
 
-def _playground(folder: Path) -> str | None:
-    """Put the playground's files together; return why there can be none, or None."""
-    spec = importlib.util.spec_from_file_location(
-        "playground_assets", SITE / "playground" / "assets.py"
-    )
-    if not spec or not Path(spec.origin).exists() or not (SITE / "playground.md").exists():
-        return "the playground (site/playground.md or site/playground/assets.py is missing)"
-    assets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(assets)
-    return assets.copy(folder)
-
-
 def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool) -> None:
     """Write all that Sphinx reads into `source`."""
     shutil.copytree(SITE / "static", source / "_static", dirs_exist_ok=True)
@@ -139,21 +136,21 @@ def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool)
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\A# .*", "# Set-up and results", readme)
-    text = re.sub(r"\]\(site/(\w+\.md)", r"](\1", text)  # our pages lie beside it here
+    text = re.sub(r"\]\(course/site/(\w+\.md)", r"](\1", text)  # our pages lie beside it here
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         if (ROOT / target).is_file() and not (source / target).exists():
             (source / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / target, source / target)
     _write(source / "README.md", text if with_playground else _without_playground(text))
-    chapters = [course.chapter(path) for path in notebooks]
-    places = _places(chapters, course.lessons(readme), with_playground)
+    chapters = [texts.chapter(path) for path in notebooks]
+    places = _places(chapters, texts.lessons(readme), with_playground)
     for path in sorted(SITE.glob("*.md")):
         if path.stem != "playground" or with_playground:
             text = path.read_text(encoding="utf-8")
             for place, content in places.items():
                 text = text.replace(f"<!-- {place} -->", content)
             _write(source / path.name, text if with_playground else _without_playground(text))
-    _write_api(source / "api", course.modules(ROOT / "nbhelpers"))
+    _write_api(source / "api", texts.modules(ROOT, SHOWN))
 
 
 def _without_playground(text: str) -> str:
@@ -166,7 +163,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _places(
-    chapters: list[course.Chapter], lessons: dict[str, tuple[str, str]], with_playground: bool
+    chapters: list[texts.Chapter], lessons: dict[str, tuple[str, str]], with_playground: bool
 ) -> dict[str, str]:
     """Return what stands in the pages in place of comments such as `<!-- chapters -->`."""
     titles = {}
@@ -247,19 +244,19 @@ def _write_for_download(notebook: Path, copy: Path) -> None:
 
 
 def _write_api(folder: Path, modules: dict[str, str]) -> None:
-    rows = "\n".join(f"| [{name}]({name}.md) | {words} |" for name, words in modules.items())
-    names = "\n".join(f"nbhelpers.{name} <{name}>" for name in modules)
+    short = {name: name.rpartition(".")[2] for name in modules}
+    rows = "\n".join(f"| [{name}]({short[name]}.md) | {words} |" for name, words in modules.items())
+    names = "\n".join(f"{name} <{short[name]}>" for name in modules)
     _write(
         folder / "index.md",
-        "# The package nbhelpers\n\nWhat the notebooks import: one module for each job.\n\n"
-        f"| module | what it does |\n|---|---|\n{rows}\n\n"
+        "# The packages nbhelpers and handwriting\n\nWhat the notebooks import: one module for "
+        f"each job.\n\n| module | what it does |\n|---|---|\n{rows}\n\n"
         f"```{{toctree}}\n:hidden:\n\n{names}\n```\n",
     )
     for name in modules:
         _write(
-            folder / f"{name}.md",
-            f"# nbhelpers.{name}\n\n```{{eval-rst}}\n.. automodule:: nbhelpers.{name}\n"
-            "   :members:\n```\n",
+            folder / f"{short[name]}.md",
+            f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n",
         )
 
 
@@ -285,7 +282,7 @@ def _replace(out: Path, new: Path, old: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the site; return 0 if all went well."""
-    parser = argparse.ArgumentParser(prog="python site/build.py", description=build.__doc__)
+    parser = argparse.ArgumentParser(prog="python course/site/build.py", description=build.__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", metavar="FOLDER")
     parser.add_argument("--executed", type=Path, metavar="FOLDER", help="executed copies to show")
     chosen_arguments = parser.parse_args(arguments)

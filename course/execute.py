@@ -23,8 +23,9 @@ from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from nbhelpers import profile, promises
-from nbhelpers.models import ModelError
+from course import promises
+from handwriting.models import ModelError
+from nbhelpers import profile
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
 
 ALL = ("",)  # with which every name begins
@@ -211,11 +212,16 @@ async def _row(
 
 
 def build_site(root: Path, executed: Path) -> bool:
-    """Build the web site from copies in `executed`, as `site/build.py` says; return if it failed.
+    """Build the web site from copies in `executed`, as its `build.py` says; return if it failed.
 
     A process of its own keeps what Sphinx imports, and what it may do wrong, away from results.
     """
-    command = [sys.executable, str(root / "site" / "build.py"), "--executed", str(executed)]
+    command = [
+        sys.executable,
+        str(root / "course" / "site" / "build.py"),
+        "--executed",
+        str(executed),
+    ]
     return subprocess.run(command).returncode != 0
 
 
@@ -315,7 +321,8 @@ def _publish_model(path: Path, here: profile.Profile) -> None:
 
     Only what `full` has trained on the real data comes with it.
     """
-    from nbhelpers import data, models, tamil
+    from handwriting import models
+    from nbhelpers import data, tamil
 
     name, folder = MODELS.get(path.stem[:2]), artifacts_root() / here.place
     if not name or here.name != "full" or not (folder / f"{name}.safetensors").exists():

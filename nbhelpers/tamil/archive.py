@@ -7,7 +7,6 @@ use only; see `data/README.md`.
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import math
@@ -31,8 +30,9 @@ from sklearn.model_selection import GroupShuffleSplit
 from nbhelpers import data, sources
 from nbhelpers.data import DataError, Dataset, Split
 from nbhelpers.profile import Profile
+from nbhelpers.tamil import synthetic
+from nbhelpers.tamil.alphabet import CLASSES, class_table
 
-CLASSES = 156
 UNKNOWN = -1  # the writer or the trial of an image whose name does not tell it
 
 # Limits that no honest archive comes near; the real ones hold 51,000 files of 2 kB.
@@ -99,14 +99,6 @@ class Characters:
 
 
 # ---------------------------------------------------------------------------------- the data set
-
-
-@cache
-def class_table() -> tuple[tuple[str, str], ...]:
-    """Return the Unicode text and the transliteration (ISO 15919) of the 156 classes, in order."""
-    path = sources.project_folder() / "data" / "tamil_classes.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple((row["text"], row["transliteration"]) for row in csv.DictReader(file))
 
 
 def tamil(
@@ -296,7 +288,6 @@ def _kept(kept: Path, archive: Path) -> Characters | None:
 
 def _synthetic(side: int, proportions: str) -> tuple[Characters, Characters]:
     """Return synthetic writers to learn from, and others to test on: one in five."""
-    from nbhelpers import synthetic  # which needs this module's class table
 
     folder = sources.data_folder() / "downloads" / "hpl-tamil" / f"synthetic-{synthetic.edition()}"
     if not folder.exists():
@@ -312,7 +303,6 @@ def _synthetic(side: int, proportions: str) -> tuple[Characters, Characters]:
 
 
 def _write_synthetic(folder: Path) -> None:
-    from nbhelpers import synthetic
 
     if folder.exists():  # another process has just done it
         return

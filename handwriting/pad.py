@@ -1,7 +1,7 @@
 """A pad to draw on in a notebook: a model reads what is drawn, stroke by stroke.
 
 `Pad` shows the five likeliest characters; `Practice` asks for letters and checks them. The page's
-part is `static/pad.js`, which knows nothing of Jupyter but a thin adapter. Where there is no front
+part is `web/pad.js`, which knows nothing of Jupyter but a thin adapter. Where there is no front
 end (a page made by nbconvert, GitHub, a run with `NB_HEADLESS=1`) a picture of the pad stands in.
 """
 
@@ -21,11 +21,13 @@ import anywidget
 import traitlets
 from PIL import Image, ImageDraw
 
-from nbhelpers import mine, sources
-from nbhelpers.ink import InkError
+from handwriting import mine
+from handwriting.ink import InkError
+from nbhelpers import sources
+from nbhelpers.tamil import alphabet
 
 if TYPE_CHECKING:
-    from nbhelpers.models import Answer, Choice, Reader
+    from handwriting.models import Answer, Choice, Reader
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOUNS = {"mnist": "digit", "tamil": "letter"}  # what is drawn, by form
@@ -46,8 +48,8 @@ class Pad(anywidget.AnyWidget):
         ValueError: there is no reader.
     """
 
-    _esm = Path(__file__).with_name("static") / "pad.js"
-    _css = Path(__file__).with_name("static") / "pad.css"
+    _esm = Path(__file__).with_name("web") / "pad.js"
+    _css = Path(__file__).with_name("web") / "pad.css"
     options = traitlets.Dict().tag(sync=True)
     task = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
 
@@ -240,21 +242,17 @@ def _three() -> list[list[float]]:
 def _latin(text: str, reader: Reader) -> str:
     if reader.card.form != "tamil":
         return ""
-    from nbhelpers import tamil
-
-    return dict(tamil.class_table()).get(text, "")
+    return dict(alphabet.class_table()).get(text, "")
 
 
 def _strokes(text: str, reader: Reader) -> list[list[list[int]]]:
     """Return the pen strokes of a Tamil letter, y down; none of other characters."""
     if reader.card.form != "tamil":
         return []
-    from nbhelpers import letters, tamil
-
-    names = [name for name, _ in tamil.class_table()]
+    names = [name for name, _ in alphabet.class_table()]
     if text not in names:
         return []
-    strokes = letters.pen_strokes()[names.index(text)]
+    strokes = alphabet.pen_strokes()[names.index(text)]
     return [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes]
 
 
@@ -327,9 +325,9 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
 
     with matplotlib.rc_context({"figure.constrained_layout.use": True}):
         if not all(text.isascii() for text in reader.card.classes):
-            from nbhelpers import letters
+            from nbhelpers.tamil import font
 
-            letters.use_in_plots()
+            font.use_in_plots()
         figure = Figure(figsize=(7.2, 2.6), dpi=96, facecolor="white")
         paper, bars, seen = figure.subplots(1, 3, width_ratios=[1.2, 1.4, 1])
         paper.imshow(Image.open(io.BytesIO(picture)).convert("L"), cmap="gray", vmin=0, vmax=255)

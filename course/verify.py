@@ -28,7 +28,7 @@ import numpy as np
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
-from nbhelpers import execute, promises
+from course import execute, promises
 from nbhelpers.sources import project_folder
 
 TAG = "times"

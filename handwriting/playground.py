@@ -10,11 +10,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from nbhelpers import letters, models, sources, tamil
+from handwriting import models
+from nbhelpers import sources
+from nbhelpers.tamil import alphabet
 
-STATIC = Path(__file__).with_name("static")
-PAD = sources.project_folder() / "nbhelpers" / "static"
-PACKAGES = sources.project_folder() / "site" / "node_modules"
+WEB = Path(__file__).with_name("web")
+PACKAGES = sources.project_folder() / "course" / "site" / "node_modules"
 MODELS = ("lenet", "compact_cnn")
 # The smallest build that runs them: WebAssembly on the CPU, without WebGPU and WebNN.
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -27,7 +28,7 @@ def copy(out: Path, artifacts: Path | None = None, packages: Path | None = None)
         out: the folder `playground/` beside the built page; made if need be.
         artifacts: where trained models are, by default this project's `artifacts/`. The best there
             is goes in, else the course's own; see `models.reader`.
-        packages: the folder of Node packages, by default `site/node_modules`.
+        packages: the folder of Node packages, by default `course/site/node_modules`.
 
     Returns:
         None; or what is left out, why, and what to do, for the build to print.
@@ -48,8 +49,7 @@ def copy(out: Path, artifacts: Path | None = None, packages: Path | None = None)
         )
     except models.ModelError as error:
         return f"the playground: {error}"
-    scripts = [path for folder in (PAD, STATIC) for path in sorted(folder.iterdir())]
-    for path in (*scripts, *runtime):
+    for path in (*sorted(WEB.iterdir()), *runtime):
         with sources.written(out / path.name) as unfinished:
             shutil.copyfile(path, unfinished)
     for name, reader in readers.items():
@@ -65,8 +65,8 @@ def _beside(card: models.Card) -> dict[str, object]:
     """Return the card, and what the page writes and draws the classes with."""
     if card.form != "tamil":
         return {"card": asdict(card), "transliterations": [], "strokes": []}
-    table = dict(tamil.class_table())
-    strokes = dict(zip(table, letters.pen_strokes(), strict=True))
+    table = dict(alphabet.class_table())
+    strokes = dict(zip(table, alphabet.pen_strokes(), strict=True))
     return {
         "card": asdict(card),
         "transliterations": [table.get(text, "") for text in card.classes],

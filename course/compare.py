@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nbhelpers import execute
+from course import execute
 from nbhelpers.sources import artifacts_root, project_folder
 
 REFERENCE = "full-cpu"  # where nothing is committed for a run's own profile and device

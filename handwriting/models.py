@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbhelpers import sources
+from nbhelpers.tamil import alphabet
 
 # torch takes seconds to import, and `Reader` gets along without: functions that need it import it.
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from handwriting.ink import Picture, Steps
     from nbhelpers.data import Dataset, Split
-    from nbhelpers.ink import Picture, Steps
     from nbhelpers.profile import Profile
     from nbhelpers.reporting import Result
 
@@ -296,7 +297,7 @@ def _described(cards: list[Card]) -> str:
     """Return the page that stands beside published models, Markdown."""
     parts = [
         "# The course's own models\n\n"
-        "What `python -m nbhelpers classify`, the pads, the playground and notebook 9 read with, "
+        "What `python -m handwriting`, the pads, the playground and notebook 9 read with, "
         "until you have trained\na model that is at least as good on the validation images. "
         "`make publish` writes these files. Filters and matrices\nare kept in half precision "
         "(float16); the card also stands in each file's header.\n"
@@ -548,7 +549,7 @@ class Reader:
         Raises:
             InkError: the picture cannot be read, or shows no character.
         """
-        from nbhelpers import ink
+        from handwriting import ink
 
         steps = ink.to_form(picture, self.card.form, self.card.side, self.card.proportions)
         probabilities = self.probabilities(steps.normalised[None].numpy())[0]
@@ -567,9 +568,8 @@ class Reader:
     def _transliterations(self) -> dict[str, str]:
         if self.card.form != "tamil":
             return {}
-        from nbhelpers import tamil
 
-        return dict(tamil.class_table())
+        return dict(alphabet.class_table())
 
 
 def reader(
@@ -747,7 +747,7 @@ def _card_of(path: Path) -> Card:
 def _card(path: Path, metadata: dict[str, str]) -> Card:
     if "card" not in metadata:
         raise ModelError(
-            f"{path}: has no card, so it was not written by nbhelpers.models.save. {_again(path)}"
+            f"{path}: has no card, so it was not written by handwriting.models.save. {_again(path)}"
         )
     try:
         values = json.loads(metadata["card"])

@@ -23,6 +23,7 @@ from skimage.morphology import skeletonize
 from skimage.transform import hough_line, hough_line_peaks
 
 from nbhelpers.data import place_by_centre_of_mass, resized
+from nbhelpers.tamil import archive
 
 Picture = Path | str | bytes | Image.Image | np.ndarray
 
@@ -118,7 +119,6 @@ def to_tamil(picture: Picture, side: int = 64, proportions: str = "adapted") -> 
         InkError: the picture cannot be read, is too large or too small, or shows no character.
         ValueError: `proportions` is neither.
     """
-    from nbhelpers import tamil
 
     ink, crop = _found(picture)
     fine, pen = _measured(crop)
@@ -127,7 +127,7 @@ def to_tamil(picture: Picture, side: int = 64, proportions: str = "adapted") -> 
     drawn = crop if near else _redrawn(fine, pen, wanted)
     margin = round(max(drawn.shape) * TAMIL_MARGIN / TAMIL_LONGER)
     original = Image.fromarray(np.pad(drawn, margin))
-    normalised = torch.from_numpy(tamil.placed(original, side, proportions))
+    normalised = torch.from_numpy(archive.placed(original, side, proportions))
     return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen)
 
 

@@ -1,4 +1,4 @@
-"""Tamil letters in figures, on machines without a Tamil font, and their transliteration.
+"""Tamil letters in figures, on machines without a Tamil font.
 
 Tamil needs a font that knows which code points make one letter: க + ி is கி, one shape. No font
 that comes with matplotlib has Tamil, so this module builds one from the pen strokes in
@@ -7,7 +7,6 @@ that comes with matplotlib has Tamil, so this module builds one from the pen str
 
 from __future__ import annotations
 
-import json
 import tempfile
 from functools import cache
 from itertools import pairwise
@@ -23,8 +22,7 @@ from fontTools.ttLib.tables._g_l_y_f import Glyph
 from fontTools.ttLib.tables.ttProgram import Program
 from matplotlib import font_manager, rcParams
 
-from nbhelpers.sources import project_folder
-from nbhelpers.tamil import class_table
+from nbhelpers.tamil.alphabet import class_table, pen_strokes
 
 FAMILY = "Tamil pen strokes"
 EM = 2048  # units of the font, as in DejaVu Sans
@@ -54,45 +52,6 @@ def _register_font() -> tempfile.TemporaryDirectory:
     build_font(path)
     font_manager.fontManager.addfont(path)
     return folder
-
-
-def transliteration(text: str) -> str:
-    """Return the letter in Latin script (ISO 15919): `கி` is `ki`.
-
-    Raises:
-        ValueError: `text` is none of the 156 classes.
-    """
-    try:
-        return dict(class_table())[text]
-    except KeyError:
-        raise ValueError(f"{text!r} is none of the {len(class_table())} Tamil classes.") from None
-
-
-def named(text: str) -> str:
-    """Return the letter with its transliteration, `கி (ki)`, for tables and printed text.
-
-    A browser draws those with the fonts of its own machine; where it has no Tamil, the
-    transliteration still tells the letter.
-    """
-    return f"{text} ({transliteration(text)})"
-
-
-# ------------------------------------------------------------------------------- strokes and font
-
-
-@cache
-def pen_strokes() -> tuple[tuple[np.ndarray, ...], ...]:
-    """Return the strokes of each of the 156 classes, in order.
-
-    Each is float64 `[points, 2]`: x to the right of the letter's left edge, y up from the
-    baseline, in units of which a font's em is about 420. A stroke of one point is a dot.
-    """
-    path = project_folder() / "data" / "tamil_strokes.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(
-        tuple(np.array(stroke, float) * (1, -1) + (0, content["baseline"]) for stroke in strokes)
-        for strokes in content["strokes"]
-    )
 
 
 def build_font(path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from nbhelpers import ink
+from handwriting import ink
 from nbhelpers.data import Split
 
 BOX = 200  # longer side of the drawn character, in pixels, before a condition changes it

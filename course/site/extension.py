@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import course
 import nbformat
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -17,6 +16,8 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
+
+from course.site import texts
 
 CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
@@ -68,7 +69,7 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     """Fold code in a notebook before it is parsed."""
     if name.startswith(CHAPTERS):
         notebook = nbformat.reads(source[0], as_version=4)
-        course.fold(notebook)
+        texts.fold(notebook)
         source[0] = nbformat.writes(notebook)
 
 
@@ -78,7 +79,7 @@ def complete(app: Sphinx, document: nodes.document) -> None:
     if name.startswith(CHAPTERS):
         path = Path(app.srcdir) / f"{name}.ipynb"
         title = next(document.findall(nodes.title))
-        title.parent.insert(title.parent.index(title) + 1, _facts(course.chapter(path)))
+        title.parent.insert(title.parent.index(title) + 1, _facts(texts.chapter(path)))
         _describe(document, nbformat.read(path, as_version=4))
         link_terms(document, name, _terms(Path(app.srcdir)))
     for image in list(document.findall(nodes.image)):
@@ -89,7 +90,7 @@ def complete(app: Sphinx, document: nodes.document) -> None:
             box += image
 
 
-def _facts(chapter: course.Chapter) -> nodes.raw:
+def _facts(chapter: texts.Chapter) -> nodes.raw:
     words = [f"About {chapter.minutes} minutes to read.", html.escape(chapter.executed)]
     words.append(
         f'<a href="{chapter.name}.ipynb" download title="Without results, to be run">'
@@ -101,9 +102,9 @@ def _facts(chapter: course.Chapter) -> nodes.raw:
 
 def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None:
     """Give the pictures in outputs their alternative texts, which MyST-NB leaves out."""
-    texts = course.alternative_texts(notebook)
+    alts = texts.alternative_texts(notebook)
     # MyST-NB names a picture's file by the digest of its content.
-    by_digest = {hashlib.sha256(picture).hexdigest(): alt for picture, alt in texts.items()}
+    by_digest = {hashlib.sha256(picture).hexdigest(): alt for picture, alt in alts.items()}
     for image in document.findall(nodes.image):
         alt = by_digest.get(Path(image["uri"]).stem)
         image["alt"] = alt or image.get("alt") or UNDESCRIBED
@@ -114,7 +115,7 @@ def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None
 
 @cache
 def _terms(folder: Path) -> dict[str, str]:
-    return course.glossary((folder / "glossary.md").read_text(encoding="utf-8"))
+    return texts.glossary((folder / "glossary.md").read_text(encoding="utf-8"))
 
 
 @cache

@@ -58,7 +58,7 @@ def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
         InkError: the bytes are no picture, or nothing is drawn on it.
         WriteError: the folder cannot be written to, or the disk is full.
     """
-    from nbhelpers import ink
+    from handwriting import ink
 
     if not label.strip():
         raise ValueError("The label is empty. Expected the character that is drawn, such as '7'.")
@@ -142,7 +142,7 @@ def load(
 
 
 def _prepared(picture: Path | Image.Image, form: str, side: int) -> torch.Tensor:
-    from nbhelpers import ink, models
+    from handwriting import ink, models
 
     return ink.to_form(picture, form, side, models.PROPORTIONS[form]).normalised
 

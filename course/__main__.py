@@ -1,0 +1,82 @@
+"""`python -m course`: look at this machine, execute the notebooks, check and publish them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="what this machine has, and what a run would use")
+    commands.add_parser("data", help="fetch the data sets and check them")
+    commands.add_parser("readme", help="write the results into the README")
+    run = commands.add_parser("run", help="execute notebooks into build/")
+    run.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
+    run.add_argument("--force", action="store_true", help="those too that have not changed")
+    run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
+    run.add_argument("--jobs", type=int, help="how many at once; 2 on a CPU with several cores")
+    compare = commands.add_parser("compare", help="this machine's results beside the reference")
+    compare.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
+    verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
+    verify.add_argument("notebooks", nargs="*", help="at the smoke profile; all of them by default")
+    verify.add_argument(
+        "--full", nargs="*", default=["02"], metavar="NOTEBOOK", help="at the full profile; 02"
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
+            stream.reconfigure(errors="backslashreplace")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _do(chosen)
+    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _do(chosen: argparse.Namespace) -> int:
+    # Each command imports what it needs: `doctor` must work where torch is missing.
+    match chosen.command:
+        case "doctor":
+            from course import doctor
+
+            return doctor.report()
+        case "data":
+            from nbhelpers import data, sources, tamil
+
+            for archive in data.mnist_archives():
+                print(sources.fetch(archive))
+            for part in (tamil.TRAIN, tamil.TEST):
+                print(tamil.fetch(part))
+            return 0
+        case "readme":
+            from course import readme
+
+            return readme.write()
+        case "compare":
+            from course import compare
+
+            return compare.run(chosen.notebooks, os.environ.get("NB_PROFILE"))
+        case "verify":
+            from course import verify
+
+            return verify.run(chosen.notebooks, chosen.full)
+        case _:
+            from course import execute
+
+            return execute.run(
+                chosen.notebooks, force=chosen.force, publish=chosen.publish, jobs=chosen.jobs
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
