@@ -695,7 +695,8 @@ def _from_weights(path: Path, artifacts: Path) -> tuple[Path, bytes]:
     is made each time.
     """
     digest = hashlib.sha256(path.read_bytes())
-    digest.update(Path(__file__).with_name("networks.py").read_bytes())  # decides the graph, too
+    source = sources.project_folder() / "nbhelpers" / "networks.py"
+    digest.update(source.read_bytes())  # decides the graph, too
     kept = artifacts / "reference" / f"{path.stem}-{digest.hexdigest()[:16]}.onnx"
     if kept.is_file():
         return kept, kept.read_bytes()
