@@ -94,7 +94,7 @@ def _place(folder: Path, setting: str) -> str:
 def _report_archives(name: str, here: list[bool], stand_in: str) -> None:
     from nbhelpers import sources
 
-    if sources.sample_mode() == "always":
+    if sources.mode("NBHELPERS_SAMPLE") == "always":
         print(f"{name:<19}{stand_in}, as NBHELPERS_SAMPLE says")
     elif all(here):
         print(f"{name:<19}here, verified")

@@ -115,7 +115,7 @@ def mnist(run: Profile) -> Dataset:
         DataError: an archive is damaged.
         SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
     """
-    mode = sources.sample_mode()
+    mode = sources.mode("NBHELPERS_SAMPLE")
     if mode == "always":
         return digits_sample(run)
     try:
@@ -270,7 +270,7 @@ def leave_out(
     Raises:
         DataError: there are any, and NBHELPERS_DAMAGED is not `skip`; counts them and names some.
     """
-    skip = sources.damaged_mode() == "skip"
+    skip = sources.mode("NBHELPERS_DAMAGED") == "skip"
     if not len(damaged):
         return
     count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source}"

@@ -1,41 +1,29 @@
-"""Get data archives: verified cache, then mirror, then the public internet.
-
-Whatever the source, an archive is used only when its bytes have the published checksum.
-
-Environment variables:
-    NBHELPERS_DATA: the folder for downloads; default `data/` of this project.
-    NBHELPERS_ARTIFACTS: where runs keep their models and records; `artifacts/` by default.
-    NBHELPERS_MIRROR: a folder or URL that holds the same archives (a USB stick, a file server).
-    NBHELPERS_SAMPLE: `auto` (the default: real data where it can be had, else the embedded
-        sample), `never` (fail rather than use the sample) or `always`.
-    NBHELPERS_DAMAGED: `stop` (the default: damaged images are an error) or `skip` (go on without
-        them).
-"""
+"""Get data archives: verified cache, then mirror (NBHELPERS_MIRROR), then the public internet."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+import pooch
 import requests
-import urllib3
-from filelock import FileLock, Timeout
+from filelock import FileLock
+from tqdm import tqdm
 
-CONNECT_SECONDS = 5  # until a server must have answered
-STALL_SECONDS = 10  # without a byte before a download counts as stalled
-SLOWEST = 1_000  # bytes a second, below which it counts as stalled, too
+PATIENCE = 8  # seconds in which a server must have sent at least SLOW_BYTES
+SLOW_BYTES = 8_000
 MOST_BYTES = 1_000_000_000  # ten times the largest archive: a server may go on for ever
-LOCK_SECONDS = 900  # to wait for another process that fetches the same archive
-CHUNK_BYTES = 1 << 14
+MODES = {"NBHELPERS_SAMPLE": ("auto", "never", "always"), "NBHELPERS_DAMAGED": ("stop", "skip")}
+
+_SILENT = "the server cannot be reached, or stalled"
+_silent_hosts: set[str] = set()  # those that this process has waited for once already
 
 
 class SourceError(RuntimeError):
@@ -52,18 +40,11 @@ class Unavailable(SourceError):
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that others publish.
+    """A file that others publish."""
 
-    Attributes:
-        path: where it lies below the data folder and below a mirror: `mnist/name.gz`.
-        checksum: `<algorithm>:<hexadecimal digest>`, for example `md5:f68b…`; `git-blob:…` is the
-            id that git gives a file. Where only the first digits are published, those.
-        urls: its public homes, best first.
-    """
-
-    path: str
-    checksum: str
-    urls: tuple[str, ...]
+    path: str  # below the data folder and below a mirror: `mnist/name.gz`
+    checksum: str  # `md5:f68b…` or its first digits; `git-blob:…`: the id that git gives the file
+    urls: tuple[str, ...]  # its public homes, best first
 
 
 def project_folder() -> Path:
@@ -72,18 +53,12 @@ def project_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Return the folder that downloads are kept under (see NBHELPERS_DATA).
-
-    A relative path counts from the project, because notebooks run in a folder of their own.
-    """
+    """Return NBHELPERS_DATA, for downloads; relative to the project, as notebooks run elsewhere."""
     return project_folder() / (os.environ.get("NBHELPERS_DATA") or "data")
 
 
 def artifacts_root() -> Path:
-    """Return the folder for all that runs keep: models and records (see NBHELPERS_ARTIFACTS).
-
-    A relative path counts from the project, as for `data_folder`.
-    """
+    """Return NBHELPERS_ARTIFACTS, for models and records; relative to the project, likewise."""
     return project_folder() / (os.environ.get("NBHELPERS_ARTIFACTS") or "artifacts")
 
 
@@ -92,28 +67,12 @@ def cached_path(archive: Archive) -> Path:
     return data_folder() / "downloads" / archive.path
 
 
-def sample_mode() -> str:
-    """Return NBHELPERS_SAMPLE, checked.
-
-    Raises:
-        SourceError: it is none of `auto`, `never`, `always`.
-    """
-    mode = os.environ.get("NBHELPERS_SAMPLE") or "auto"
-    if mode not in ("auto", "never", "always"):
-        raise SourceError(f"NBHELPERS_SAMPLE is {mode!r}. Expected auto, never or always.")
-    return mode
-
-
-def damaged_mode() -> str:
-    """Return NBHELPERS_DAMAGED, checked.
-
-    Raises:
-        SourceError: it is neither `stop` nor `skip`.
-    """
-    mode = os.environ.get("NBHELPERS_DAMAGED") or "stop"
-    if mode not in ("stop", "skip"):
-        raise SourceError(f"NBHELPERS_DAMAGED is {mode!r}. Expected stop or skip.")
-    return mode
+def mode(name: str) -> str:
+    """Return NBHELPERS_SAMPLE or NBHELPERS_DAMAGED; raise SourceError if it is none of `MODES`."""
+    value = os.environ.get(name) or MODES[name][0]
+    if value not in MODES[name]:
+        raise SourceError(f"{name} is {value!r}. Expected {' or '.join(MODES[name])}.")
+    return value
 
 
 @contextlib.contextmanager
@@ -155,19 +114,17 @@ def has_checksum(path: Path, checksum: str) -> bool:
     if not path.is_file():
         return False
     algorithm, _, digest = checksum.partition(":")
-    with path.open("rb") as file:
-        if algorithm == "git-blob":  # SHA-1 of a header and the content
-            header = b"blob %d\0" % path.stat().st_size
-            return hashlib.file_digest(file, lambda: hashlib.sha1(header)).hexdigest() == digest
-        return hashlib.file_digest(file, algorithm).hexdigest().startswith(digest)
+    if algorithm == "git-blob":
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == digest
+    return pooch.file_hash(path, algorithm).startswith(digest)
 
 
 def fetch(archive: Archive) -> Path:
     """Return the path of a verified copy of `archive`, getting it if need be.
 
-    The order is cache, mirror, public internet. A download that broke off leaves a `.part` file,
-    and the next one goes on from there; a file takes its final name only once its checksum holds.
-    Processes that start at once wait for the one that came first.
+    The order is cache, mirror, public internet. A file takes its final name only once its checksum
+    holds. Processes that start at once wait for the one that came first.
 
     Raises:
         Unavailable: no source has it; lists what each answered.
@@ -178,36 +135,31 @@ def fetch(archive: Archive) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock", timeout=LOCK_SECONDS):
-            if has_checksum(target, archive.checksum):  # another process got it meanwhile
-                return target
-            return _fetch_into(target, archive)
-    except Timeout:
-        raise SourceError(
-            f"{target}: another process has been fetching it for {LOCK_SECONDS // 60} minutes. "
-            f"If none is running, delete {target.name}.lock and try again."
-        ) from None
+        with FileLock(f"{target}.lock", timeout=900):  # another process may be at it
+            if not has_checksum(target, archive.checksum):
+                _fetch_into(target, archive)
     except OSError as error:
-        with contextlib.suppress(OSError):  # give the space back
-            _partial(target).unlink()
         raise SourceError(cannot_write(target, error)) from error
+    return target
 
 
-def _fetch_into(target: Path, archive: Archive) -> Path:
-    if target.exists():
-        print(f"{target.name}: the cached copy is damaged; fetching it again.")
-    partial = _partial(target)
+def _fetch_into(target: Path, archive: Archive) -> None:
+    mirror = os.environ.get("NBHELPERS_MIRROR")
+    places = [f"{mirror.rstrip('/')}/{archive.path}"] if mirror else []
     answers = []
-    for place in _places(archive):
+    for place in (*places, *archive.urls):
         try:
-            _get(place, partial, archive.checksum)
+            with written(target) as unfinished:
+                get = _download if urlsplit(place).scheme in ("http", "https") else _copy
+                get(place, unfinished)
+                if not has_checksum(unfinished, archive.checksum):
+                    raise SourceError(f"{place}: wrong checksum, expected {archive.checksum}")
         except SourceError as error:
             answers.append(str(error))
-            continue
-        for answer in answers:  # a source that lied or broke off is worth knowing about
-            print(f"{archive.path}: {answer}; the next source had it.")
-        partial.replace(target)
-        return target
+        else:
+            for answer in answers:  # a source that lied or broke off is worth knowing about
+                print(f"{archive.path}: {answer}; the next source had it.")
+            return
     tried = "".join(f"\n  - {answer}" for answer in answers) or "\n  - no mirror, no public home"
     raise Unavailable(
         f"{archive.path} could not be had. Tried:{tried}\n"
@@ -215,159 +167,50 @@ def _fetch_into(target: Path, archive: Archive) -> Path:
     )
 
 
-def _partial(target: Path) -> Path:
-    return target.with_name(f"{target.name}.part")
-
-
-def _places(archive: Archive) -> Iterator[str]:
-    mirror = os.environ.get("NBHELPERS_MIRROR")
-    if mirror:
-        yield f"{mirror.rstrip('/')}/{archive.path}"
-    yield from archive.urls
-
-
-def _get(place: str, partial: Path, checksum: str) -> None:
-    """Copy or download `place` to `partial`, checked; raise SourceError otherwise."""
-    if urlsplit(place).scheme not in ("http", "https"):
-        chunks = _chunks(project_folder() / place)
-        first = next(chunks, b"")  # where there is no such file, an earlier part stays
-        with partial.open("wb") as file:
-            file.write(first)
-            file.writelines(chunks)
-    else:
-        resumed = _download(place, partial)
-        if resumed and not has_checksum(partial, checksum):
-            # The earlier part may be to blame: once more, from the start.
-            partial.unlink()
-            _download(place, partial)
-    if not has_checksum(partial, checksum):
-        partial.unlink()
-        raise SourceError(f"{place}: wrong checksum, expected {checksum}")
-
-
-def _chunks(source: Path) -> Iterator[bytes]:
-    """Yield the content of a file; raise SourceError if it cannot be read, at first or later."""
+def _copy(place: str, unfinished: Path) -> None:
     try:
-        with source.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+        content = (project_folder() / place).read_bytes()
     except OSError as error:
-        raise SourceError(f"{source}: {error.strerror or error}") from None
+        raise SourceError(f"{place}: {error.strerror or error}") from None
+    unfinished.write_bytes(content)
 
 
-_NAMES = "the name server"
-_silent_hosts: set[str] = set()  # those that this process has waited for once already
+def _download(url: str, unfinished: Path) -> None:
+    """Let pooch write what is at `url`, in a thread that is left behind where it takes too long.
 
-
-def _knock(url: str) -> None:
-    """Raise TimeoutError or OSError where no server at `url` takes a connection within seconds.
-
-    Neither a name look-up nor a server with many addresses has a time limit for all of it. A name
-    server that is silent is so for every name, and is waited for once.
+    Neither a name look-up nor a server that sends a byte a second knows a time limit. With its
+    file closed, such a thread ends at the next bytes.
     """
-    if requests.utils.get_environ_proxies(url):
-        return  # both are the proxy's business
-    place = urlsplit(url)
-    address = (place.hostname, place.port or {"http": 80, "https": 443}[place.scheme])
-    patience = 0.5 if _NAMES in _silent_hosts else CONNECT_SECONDS
-    try:
-        _within(patience, lambda: socket.getaddrinfo(*address))
-    except TimeoutError:
-        _silent_hosts.add(_NAMES)
-        raise
-    _within(CONNECT_SECONDS, lambda: socket.create_connection(address, CONNECT_SECONDS).close())
-
-
-def _download(url: str, partial: Path) -> bool:
-    """Append what is missing of `url` to `partial`; return whether it went on from a part."""
-    host = urlsplit(url).netloc
+    host, errors = urlsplit(url).netloc, []
     if host in _silent_hosts:
-        raise SourceError(f"{url}: the server cannot be reached")
-    start = partial.stat().st_size if partial.exists() else 0
-    # `identity`: the bytes as stored, so that their number and checksum mean something
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        _knock(url)
-        response = _within(
-            CONNECT_SECONDS + STALL_SECONDS,
-            lambda: requests.get(
-                url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)
-            ),
-        )
-    except OSError as error:  # what requests raises is one, too
-        silence = (requests.ConnectionError, requests.Timeout)
-        if isinstance(error, requests.RequestException) and not isinstance(error, silence):
-            raise SourceError(f"{url}: {error}") from None
-        _silent_hosts.add(host)
-        raise SourceError(f"{url}: the server cannot be reached") from None
-    with response:
-        if response.status_code == 416 and start:  # the part is longer than the file: start afresh
-            partial.unlink()
-            return _download(url, partial)
-        if response.status_code not in (200, 206):
-            raise SourceError(f"{url}: HTTP status {response.status_code} {response.reason}")
-        if response.status_code == 200:
-            start = 0
-        _receive(response, partial, start)
-    return start > 0
+        raise SourceError(f"{url}: {_SILENT}")
+    bar = tqdm(desc=unfinished.stem, total=1, unit="B", unit_scale=True, leave=False)
+    with bar, unfinished.open("wb") as file:
+        headers = {"Accept-Encoding": "identity"}  # the bytes that the checksum is of
+        get = pooch.HTTPDownloader(bar, timeout=PATIENCE, headers=headers)
 
+        def work() -> None:
+            try:
+                get(url, file, None)
+            except Exception as error:
+                errors.append(error)
 
-def _receive(response: requests.Response, partial: Path, start: int) -> None:
-    from tqdm.auto import tqdm
-
-    length = response.headers.get("Content-Length", "")
-    expected = start + int(length) if length.isdecimal() else None
-    if expected and expected > MOST_BYTES:
-        raise SourceError(f"{response.url}: {expected:,} bytes, which no archive here has")
-    try:
-        with (
-            partial.open("ab" if start else "wb") as file,
-            tqdm(
-                desc=partial.stem,
-                total=expected,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-            ) as bar,
-        ):
-            began, before = time.monotonic(), start
-            # What has come, however little: `iter_content` would wait for a whole chunk.
-            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
-                file.write(chunk)
-                bar.update(len(chunk))
-                if file.tell() > MOST_BYTES:
-                    break  # its checksum cannot hold
-                if (seconds := time.monotonic() - began) > STALL_SECONDS:
-                    if file.tell() - before < SLOWEST * seconds:
-                        raise SourceError(f"{response.url}: the download stalled")
-                    began, before = time.monotonic(), file.tell()
-    except urllib3.exceptions.HTTPError:
-        raise SourceError(f"{response.url}: the download broke off or stalled") from None
-    received = partial.stat().st_size
-    if expected is not None and received < expected:
-        raise SourceError(f"{response.url}: broke off after {received:,} of {expected:,} bytes")
-
-
-def _within(seconds: float, action: Callable[[], Any]) -> Any:
-    """Return what `action` returns; raise TimeoutError if it takes longer than `seconds`.
-
-    A name look-up knows no time limit of its own, so a machine behind a dead network could
-    wait for minutes: the action runs in a thread that is left behind.
-    """
-    outcome = []
-
-    def work() -> None:
-        try:
-            outcome.append(action())
-        except Exception as error:  # passed on below
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        size, end = 0, time.monotonic() + PATIENCE
+        while thread.is_alive() and not errors:
+            thread.join(0.05)
+            if (now := unfinished.stat().st_size) >= size + SLOW_BYTES:
+                size, end = now, time.monotonic() + PATIENCE
+            if now > MOST_BYTES:
+                raise SourceError(f"{url}: more than {MOST_BYTES:,} bytes, which no archive has")
+            if time.monotonic() > end:
+                errors.append(requests.Timeout())
+    match errors:
+        case [requests.ConnectionError() | requests.Timeout(), *_]:
+            _silent_hosts.add(host)
+            raise SourceError(f"{url}: {_SILENT}")
+        case [requests.RequestException() | ValueError() as error, *_]:
+            raise SourceError(f"{url}: {error}")
+        case [error, *_]:
+            raise error  # a full disk, not the server

@@ -39,27 +39,21 @@ class Moody(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         mood = self.path.split("/")[1]
-        start = 0
-        if (wanted := self.headers.get("Range")) and mood != "no-range":
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        self.server.seen.append((mood, start))
+        self.server.seen.append(mood)
         if mood == "missing":
             self.send_error(404)
-            return
-        if start >= len(CONTENT):
-            self.send_error(416)
             return
         if mood == "silent":
             time.sleep(self.server.patience)
             return
-        content = CONTENT[start:]
+        content = CONTENT
         if mood == "corrupted":
             content = bytes(len(content))
         elif mood == "error-page":
-            start, content = 0, b"<html><title>Please log in</title></html>"
+            content = b"<html><title>Please log in</title></html>"
         elif mood == "too-short":
             content = content[:-1]
-        self.send_response(206 if start else 200)
+        self.send_response(200)
         self.send_header(
             *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))
         )
@@ -70,7 +64,7 @@ class Moody(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(bytes(1 << 16) if mood == "endless" else b"x")
                     time.sleep(0 if mood == "endless" else 0.02)
             self.close_connection = True
-        elif mood == "truncated" or (mood == "breaks-once" and not start):
+        elif mood == "truncated":
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
         elif mood == "stalled":
@@ -86,9 +80,8 @@ class Moody(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server at `server.url`; `server.seen` lists (mood, first byte) of each request."""
-    monkeypatch.setattr(sources, "CONNECT_SECONDS", 1)
-    monkeypatch.setattr(sources, "STALL_SECONDS", 0.8)
+    """A server at `server.url`; `server.seen` lists the mood of each request."""
+    monkeypatch.setattr(sources, "PATIENCE", 0.8)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     server.seen, server.patience = [], 3
     server.url = f"http://127.0.0.1:{server.server_port}"

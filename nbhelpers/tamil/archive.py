@@ -179,7 +179,7 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
         DataError: an archive is damaged, or images in it are and NBHELPERS_DAMAGED is not `skip`.
         SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
     """
-    mode = sources.sample_mode()
+    mode = sources.mode("NBHELPERS_SAMPLE")
     try:
         if mode == "always":
             raise sources.Unavailable("NBHELPERS_SAMPLE is set to always")
