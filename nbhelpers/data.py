@@ -20,8 +20,6 @@ from torch.nn import functional
 from nbhelpers import sources
 from nbhelpers.profile import Profile
 
-MOST_NAMED = 10  # damaged images that an error names; it counts the others
-
 
 class DataError(RuntimeError):
     """A data file is damaged or is not what it claims to be."""
@@ -29,19 +27,12 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their labels.
+    """Images with their labels."""
 
-    Attributes:
-        images: uint8 `[n, height, width]`; 0 is paper, 255 is ink.
-        labels: int64 `[n]`, indices into `classes`.
-        classes: the text of each class, such as `"7"`.
-        writers: int64 `[n]`, who wrote each, where that is known.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    classes: tuple[str, ...]
-    writers: torch.Tensor | None = None
+    images: torch.Tensor  # uint8 [n, height, width]; 0 is paper, 255 is ink
+    labels: torch.Tensor  # int64 [n], indices into `classes`
+    classes: tuple[str, ...]  # the text of each class, such as "7"
+    writers: torch.Tensor | None = None  # int64 [n], who wrote each, where that is known
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -55,21 +46,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits that share no image.
-
-    Attributes:
-        name: the name of the data set.
-        source: `"full"` for the real data, `"sample"` for the embedded stand-in.
-        train: what models learn from.
-        validation: what choices are made on.
-        test: what is read once per model, for the result.
-    """
+    """Three splits that share no image."""
 
     name: str
-    source: str
-    train: Split
-    validation: Split
-    test: Split
+    source: str  # "full" for the real data, "sample" for the embedded stand-in
+    train: Split  # what models learn from
+    validation: Split  # what choices are made on
+    test: Split  # what is read once per model, for the result
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,11 +76,11 @@ _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 )
-_MNIST_FILES = {  # file name: number of items, MD5
-    "train-images-idx3-ubyte.gz": (60_000, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-    "train-labels-idx1-ubyte.gz": (60_000, "d53e105ee54ea40749a09fcbcd1e9432"),
-    "t10k-images-idx3-ubyte.gz": (10_000, "9fb629c4189551a2d022fa330f9573f3"),
-    "t10k-labels-idx1-ubyte.gz": (10_000, "ec29112dd5afa0611ce80d1b7f02629c"),
+_MNIST_FILES = {  # file name: MD5
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
 DIGITS = tuple("0123456789")
 
@@ -119,13 +102,12 @@ def mnist(run: Profile) -> Dataset:
     if mode == "always":
         return digits_sample(run)
     try:
-        train_images, train_labels, test_images, test_labels = _mnist_arrays()
+        archives = mnist_archives()
+        learn, test = _mnist_split(archives[:2], 60_000), _mnist_split(archives[2:], 10_000)
     except sources.Unavailable as error:
         if mode == "never":
             raise
         return digits_sample(run, reason=str(error))
-    learn = Split(torch.from_numpy(train_images), torch.from_numpy(train_labels), DIGITS)
-    test = Split(torch.from_numpy(test_images), torch.from_numpy(test_labels), DIGITS)
     train, validation = stratified_split(learn, 12_000, run.seed)
     return sized(Dataset("MNIST", "full", train, validation, test), run)
 
@@ -134,19 +116,17 @@ def mnist_archives() -> list[sources.Archive]:
     """Return the four official archives with the checksums and homes that torchvision lists."""
     return [
         sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_MIRRORS))
-        for name, (_, md5) in _MNIST_FILES.items()
+        for name, md5 in _MNIST_FILES.items()
     ]
 
 
-def _mnist_arrays() -> list[np.ndarray]:
-    paths = {Path(archive.path).name: sources.fetch(archive) for archive in mnist_archives()}
-    arrays = []
-    for name, (count, _) in _MNIST_FILES.items():
-        shape = (count, 28, 28) if "images" in name else (count,)
-        arrays.append(read_idx(paths[name], shape))
-        if "labels" in name:
-            arrays[-1] = _checked_labels(arrays[-1], len(DIGITS), paths[name])
-    return arrays
+def _mnist_split(archives: Sequence[sources.Archive], count: int) -> Split:
+    """Return the images of the first of two archives with the labels of the second."""
+    paths = [sources.fetch(archive) for archive in archives]
+    images, labels = read_idx(paths[0], (count, 28, 28)), read_idx(paths[1], (count,))
+    if labels.max() >= len(DIGITS):
+        raise DataError(f"{paths[1]}: label {labels.max()}, expected 0 to {len(DIGITS) - 1}.")
+    return Split(torch.from_numpy(images), torch.from_numpy(labels).long(), DIGITS)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -165,35 +145,22 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         DataError: it is truncated, no IDX file of bytes, or of another shape.
     """
-    advice = "Delete it and fetch it again."
-    header = struct.pack(f">{len(shape)}I", *shape)
-    expected = math.prod(shape)
+    header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    size = len(header) + math.prod(shape)
     try:
         with gzip.open(path, "rb") as file:
-            content = file.read(4 + len(header) + expected + 1)  # one too many would show
+            content = file.read(size + 1)  # one too many would show
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip archive ({error}). {advice}") from None
-    magic = struct.pack(">BBBB", 0, 0, 8, len(shape))
-    if content[:4] != magic:
         raise DataError(
-            f"{path}: wrong magic number {content[:4].hex()}, expected {magic.hex()} "
-            f"(bytes along {len(shape)} axes). {advice}"
+            f"{path}: damaged gzip archive ({error}). Delete it and fetch it again."
+        ) from None
+    if len(content) != size or not content.startswith(header):
+        raise DataError(
+            f"{path}: {len(content):,} bytes or more that begin with {content[:16].hex(' ', 4)}; "
+            f"expected {size:,} that begin with {header.hex(' ', 4)}, for the shape {shape}. "
+            "Delete it and fetch it again."
         )
-    if content[4 : 4 + len(header)] != header:
-        usable = content[4 : 4 + len(header)].ljust(len(header), b"\0")
-        found = struct.unpack(f">{len(shape)}I", usable)
-        raise DataError(f"{path}: announces shape {found}, expected {shape}. {advice}")
-    found = len(content) - 4 - len(header)
-    if found != expected:
-        count = f"{found:,}" if found < expected else f"more than {expected:,}"
-        raise DataError(f"{path}: {count} values, expected {expected:,}. {advice}")
-    return np.frombuffer(content[4 + len(header) :], np.uint8).reshape(shape).copy()
-
-
-def _checked_labels(labels: np.ndarray, classes: int, path: Path) -> np.ndarray:
-    if labels.max() >= classes:
-        raise DataError(f"{path}: label {labels.max()}, expected 0 to {classes - 1}.")
-    return labels.astype(np.int64)
+    return np.frombuffer(content[len(header) :], np.uint8).reshape(shape).copy()
 
 
 # ------------------------------------------------------------------------ the embedded sample
@@ -268,15 +235,15 @@ def leave_out(
         advice: what else to do about them.
 
     Raises:
-        DataError: there are any, and NBHELPERS_DAMAGED is not `skip`; counts them and names some.
+        DataError: there are any, and NBHELPERS_DAMAGED is `stop`; counts them and names some.
     """
-    skip = sources.mode("NBHELPERS_DAMAGED") == "skip"
+    mode = sources.mode("NBHELPERS_DAMAGED")
     if not len(damaged):
         return
     count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source}"
-    if not skip:
-        named = "".join(f"\n  {one}" for one in damaged[:MOST_NAMED])
-        more = f"\n  and {len(damaged) - MOST_NAMED:,} more" * (len(damaged) > MOST_NAMED)
+    if mode == "stop":
+        named = "".join(f"\n  {one}" for one in damaged[:10])
+        more = f"\n  and {len(damaged) - 10:,} more" if len(damaged) > 10 else ""
         raise DataError(
             f"{count} cannot be used:{named}{more}\n"
             f"{advice}, or set NBHELPERS_DAMAGED=skip to go on without them."
@@ -299,13 +266,13 @@ def banner(reason: str) -> None:
         def __repr__(self) -> str:
             return f"*** SAMPLE DATA, NOT THE REAL SET ***\n{reason}"
 
+    style = "background:#b00020;color:white;font-size:1.2em;padding:1em"
     display(
         Banner(
-            '<div style="background:#b00020;color:white;font-size:1.2em;padding:1em">'
-            "<b>SAMPLE DATA, not the real set.</b> The real data could not be had, so this run "
-            "shows the course on a small stand-in. Its numbers say nothing about the real data."
-            '<details><summary>why</summary><pre style="color:white;background:transparent">'
-            f"{reason}</pre></details></div>"
+            f'<div style="{style}"><b>SAMPLE DATA, not the real set.</b> The real data could not '
+            "be had, so this run shows the course on a small stand-in. Its numbers say nothing "
+            "about the real data.<details><summary>why</summary>"
+            f'<pre style="color:inherit;background:none">{reason}</pre></details></div>'
         )
     )
 
@@ -318,10 +285,14 @@ def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Spl
 
     The same seed gives the same two parts, whatever else ran before.
     """
-    rest, held = train_test_split(
-        np.arange(len(split)), test_size=held_out, random_state=seed, stratify=split.labels
-    )
-    return split[torch.from_numpy(rest)], split[torch.from_numpy(held)]
+    rest, held = stratified_rows(split.labels, held_out, seed)
+    return split[rest], split[held]
+
+
+def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> list[torch.Tensor]:
+    """Return which rows `stratified_split` puts into its two parts, int64 each."""
+    rows, options = torch.arange(len(labels)), {"random_state": seed, "stratify": labels}
+    return train_test_split(rows, test_size=held_out, **options)
 
 
 def sized(dataset: Dataset, run: Profile) -> Dataset:
@@ -331,18 +302,17 @@ def sized(dataset: Dataset, run: Profile) -> Dataset:
     return replace(dataset, **cut)
 
 
-def subset(split: Split, size: int, seed: int) -> Split:
-    """Return `size` images of `split`, drawn at random, classes in proportion; 0 means all."""
-    if not size or size >= len(split):
-        return split
-    rows = resample(
-        np.arange(len(split)),
-        replace=False,
-        n_samples=size,
-        random_state=seed,
-        stratify=split.labels,
-    )
-    return split[torch.from_numpy(rows)]
+def subset(split: Split, size: int | None, seed: int) -> Split:
+    """Return `size` images of `split`, drawn at random, classes in proportion; None means all."""
+    return split[subset_rows(split.labels, size, seed)] if size and size < len(split) else split
+
+
+def subset_rows(labels: torch.Tensor, size: int | None, seed: int) -> torch.Tensor:
+    """Return which rows `subset` draws, int64."""
+    rows = np.arange(len(labels))
+    if size and size < len(rows):
+        rows = resample(rows, replace=False, n_samples=size, random_state=seed, stratify=labels)
+    return torch.from_numpy(rows)
 
 
 # ----------------------------------------------------------------------------------- batches
@@ -358,13 +328,13 @@ class Batches:
     Args:
         split: where the images come from.
         batch_size: images a batch.
-        shuffle: draw a new order in each epoch, from `seed`. Without it the order is the split's.
+        shuffle: draw a new order in each epoch, from `seed`; else the order is the split's.
         seed: of the shuffling.
         mean: subtracted from pixels in 0 to 1.
         std: what pixels are divided by after that.
         device: where batches are delivered; the images are kept there too.
-        sides: of the images in pixels, one for each epoch: small images first cost less. The last
-            one holds for all later epochs; without any, images keep their size.
+        sides: of the images in pixels, one for each epoch (small images first cost less); the last
+            one holds for all later epochs. Without any, images keep their size.
 
     Source of growing images: J. Howard, fast.ai's entry in DAWNBench, 2018 (progressive resizing).
     """
@@ -406,11 +376,9 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of one epoch."""
         count = len(self.labels)
+        order = torch.arange(count)
         if self.shuffle:
-            order = torch.randperm(count, generator=self.generator).to(self.labels.device)
-            rows: Sequence[torch.Tensor | slice] = order.split(self.batch_size)
-        else:
-            rows = [slice(i, i + self.batch_size) for i in range(0, count, self.batch_size)]
-        for chosen in rows:
-            pixels = self.images[chosen].float()
-            yield pixels.div_(255 * self.std).sub_(self.mean / self.std), self.labels[chosen]
+            order = torch.randperm(count, generator=self.generator)
+        for rows in order.to(self.labels.device).split(self.batch_size):
+            pixels = self.images[rows].float()
+            yield pixels.div_(255 * self.std).sub_(self.mean / self.std), self.labels[rows]

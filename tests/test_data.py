@@ -1,7 +1,9 @@
 import gzip
+import hashlib
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +13,10 @@ from nbhelpers import data, profile, sources
 from nbhelpers.data import Batches, DataError, Split, read_idx
 
 
-def idx_file(path, values, magic=None, cut=None):
+def idx_file(path, values, magic=None, cut=None, missing=0):
     header = magic or struct.pack(">BBBB", 0, 0, 8, values.ndim)
     content = header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-    path.write_bytes(gzip.compress(content)[:cut])
+    path.write_bytes(gzip.compress(content[: len(content) - missing])[:cut])
     return path
 
 
@@ -42,8 +44,10 @@ def test_reads_what_torchvision_reads(tmp_path, images):
     [
         ({"cut": 200}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
         ({"cut": 5}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
-        ({"magic": b"\0\0\x0d\3"}, (5, 28, 28), r"a\.gz: wrong magic number 00000d03"),
-        ({}, (6, 28, 28), r"a\.gz: announces shape \(5, 28, 28\), expected \(6, 28, 28\)"),
+        ({"magic": b"\0\0\x0d\3"}, (5, 28, 28), r"begin with 00000d03.*begin with 00000803"),
+        ({}, (6, 28, 28), r"begin with 00000803 00000005.*expected 4,720.*shape \(6, 28, 28\)"),
+        ({"missing": 10}, (5, 28, 28), r"3,926 bytes or more.*expected 3,936"),
+        ({"missing": 3930}, (5, 28, 28), r"6 bytes or more.*expected 3,936"),
     ],
 )
 def test_bad_archives_are_named(tmp_path, images, options, shape, message):
@@ -52,32 +56,16 @@ def test_bad_archives_are_named(tmp_path, images, options, shape, message):
         read_idx(path, shape)
 
 
-def test_missing_values_are_counted(tmp_path, images):
-    content = gzip.decompress(idx_file(tmp_path / "a.gz", images).read_bytes())
-    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:-10]))
-    with pytest.raises(DataError, match="3,910 values, expected 3,920"):
-        read_idx(tmp_path / "a.gz", (5, 28, 28))
-
-
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
-def test_header_cut_short(tmp_path):
-    (tmp_path / "a.gz").write_bytes(gzip.compress(b"\0\0\x08\x03\0\0"))
-    with pytest.raises(DataError, match="announces shape"):
-        read_idx(tmp_path / "a.gz", (5, 28, 28))
-
-
 def test_labels_out_of_range(tmp_path, monkeypatch):
     """A mirror whose archives have the right checksums but impossible labels."""
     folder = tmp_path / "mirror/mnist"
     folder.mkdir(parents=True)
     archives = []
-    for name, (count, _) in data._MNIST_FILES.items():
+    for name in (Path(archive.path).name for archive in data.mnist_archives()):
+        count = 60_000 if "train" in name else 10_000
         shape = (count, 28, 28) if "images" in name else (count,)
         path = idx_file(folder / name, np.full(shape, 11, np.uint8))
-        digest = __import__("hashlib").md5(path.read_bytes()).hexdigest()
+        digest = hashlib.md5(path.read_bytes()).hexdigest()
         archives.append(sources.Archive(f"mnist/{name}", f"md5:{digest}", ()))
     monkeypatch.setattr(data, "mnist_archives", lambda: archives)
     monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))

@@ -309,7 +309,7 @@ def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
 LOOKS_UP = """
 import time
 from nbhelpers import data, profile, sources, tamil
-sources.CONNECT_SECONDS = 2  # below the 5 s after which the system asks a second time
+sources.PATIENCE = 2
 started = time.perf_counter()
 print(data.mnist(profile.current()).source)
 for part in (tamil.TRAIN, tamil.TEST):

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from handwriting import mine
 from handwriting.ink import InkError
 from nbhelpers.data import DIGITS, DataError
-from nbhelpers.tamil import class_table
+from nbhelpers.tamil.alphabet import class_table
 
 ROOT = Path(__file__).resolve().parent.parent
 LETTERS = tuple(text for text, _ in class_table())

@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageDraw
 
 from handwriting import models, pad
-from nbhelpers.tamil import class_table
+from nbhelpers.tamil.alphabet import class_table
 
 LETTERS = tuple(text for text, _ in class_table())
 LYING, STANDING = (20, 60, 120, 75), (60, 20, 75, 120)

@@ -230,7 +230,7 @@ def test_what_is_written_takes_its_place_only_when_complete(tmp_path):
 
 def test_unknown_mode_is_refused(monkeypatch):
     monkeypatch.setenv("NBHELPERS_SAMPLE", "perhaps")
-    with pytest.raises(SourceError, match="'perhaps'. Expected auto or never or always"):
+    with pytest.raises(SourceError, match=r"'perhaps'\. Expected auto or never or always"):
         sources.mode("NBHELPERS_SAMPLE")
 
 

@@ -1,6 +1,7 @@
 """Synthetic writers: HPL's form, reproducible, and letters that can be recognised."""
 
-import hashlib
+import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,19 +13,20 @@ from nbhelpers.tamil import synthetic
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("synthetic")
-    synthetic.write_synthetic_writers(path, writers=6, trials=1)
-    return path
+def pictures():
+    return dict(synthetic.pictures(writers=6, trials=1))
 
 
-def digests(folder):
-    files = sorted(folder.rglob("*.tiff"))
-    return {f.relative_to(folder).as_posix(): hashlib.md5(f.read_bytes()).digest() for f in files}
+@pytest.fixture(scope="module")
+def read(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("synthetic") / "letters.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in pictures.items():
+            packed.writestr(name, content)
+    return tamil.read_characters(path, 32)
 
 
-def test_importer_finds_class_and_writer(folder):
-    read = tamil.read_characters(folder, 32)
+def test_importer_finds_class_and_writer(read):
     assert read.skipped == 0
     assert np.array_equal(read.labels, np.tile(np.arange(156), 6))
     assert np.array_equal(read.writers, np.repeat(np.arange(1, 7), 156))
@@ -32,31 +34,30 @@ def test_importer_finds_class_and_writer(folder):
     assert 80 < height < 160 and 90 < width < 180  # HPL's medians: 119 and 133
 
 
-def test_pictures_have_the_form_of_hpl(folder):
-    for path in sorted(folder.rglob("*.tiff"))[::7]:
-        with Image.open(path) as picture:
+def test_pictures_have_the_form_of_hpl(pictures):
+    for name, content in [*pictures.items()][::7]:
+        with Image.open(io.BytesIO(content)) as picture:
             assert picture.mode == "1" and picture.info["compression"] == "raw"
             ink = ~np.asarray(picture)
         rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
         height, width = ink.shape
         edges = rows[0], height - 1 - rows[-1], columns[0], width - 1 - columns[-1]
-        assert edges == (4, 4, 4, 4), path
-        assert 0.002 < ink.mean() < 0.4, path
+        assert edges == (4, 4, 4, 4), name
+        assert 0.002 < ink.mean() < 0.4, name
 
 
-def test_reproducible_and_writers_independent_of_their_number(folder, tmp_path):
-    synthetic.write_synthetic_writers(tmp_path / "a", writers=2, trials=1)
-    first, again = digests(folder), digests(tmp_path / "a")
-    assert again == {name: first[name] for name in again}
-    synthetic.write_synthetic_writers(tmp_path / "b", writers=1, trials=2, seed=1, classes=3)
-    other = digests(tmp_path / "b")
-    assert len(set(other.values())) == 6, "every trial is another picture"
-    assert not set(other.values()) & set(first.values())
+def test_reproducible_and_writers_independent_of_their_number(pictures):
+    before = torch.random.get_rng_state()
+    again = dict(synthetic.pictures(writers=2, trials=1))
+    assert again == {name: pictures[name] for name in again}
+    assert torch.equal(torch.random.get_rng_state(), before), "nobody else's numbers change"
+    other = {content for _, content in synthetic.pictures(writers=1, seed=1, classes=3)}
+    assert len(other) == 6, "every trial is another picture"
+    assert not other & set(pictures.values())
 
 
-def test_letters_can_be_recognised_across_writers(folder):
+def test_letters_can_be_recognised_across_writers(read):
     """The nearest mean image of five writers, on a sixth: far above chance (0.6 %), not easy."""
-    read = tamil.read_characters(folder, 16)
     images = torch.from_numpy(read.images).float().flatten(1)
     images = torch.nn.functional.normalize(images, dim=1)
     held = torch.from_numpy(read.writers == 6)
@@ -70,10 +71,8 @@ def test_letters_can_be_recognised_across_writers(folder):
     "Data", "Where the real data is not to be had, a sample stands in, under a banner"
 )
 def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
-    write = synthetic.write_synthetic_writers
-    monkeypatch.setattr(
-        synthetic, "write_synthetic_writers", lambda place: write(place, 15, 1, classes=12)
-    )
+    few = list(synthetic.pictures(writers=15, trials=1, classes=12))
+    monkeypatch.setattr(synthetic, "pictures", lambda: few)
     monkeypatch.setenv("NBHELPERS_SAMPLE", "always")
     monkeypatch.setenv("NB_PROFILE", "quick")
     official = tamil.tamil(profile.current(), side=32)

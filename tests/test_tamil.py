@@ -23,6 +23,13 @@ from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, read_characters, synthetic
 
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # each test runs without one
+ALIKE = pytest.mark.promise(
+    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+)
+NAMED = pytest.mark.promise(
+    "Hostile conditions",
+    "A damaged archive is named, and one that climbs out of its folder is not read",
+)
 
 
 def picture(width=90, height=60, mark=0):
@@ -35,10 +42,6 @@ def picture(width=90, height=60, mark=0):
     return content.getvalue()
 
 
-# (writer, class, trial): three writers, two of them with two trials of a class
-CHARACTERS = [(7, 0, 1), (7, 0, 2), (7, 154, 1), (26, 0, 1), (26, 154, 5), (115, 42, 1)]
-PICTURES = {key: picture(mark=8 * i) for i, key in enumerate(CHARACTERS)}
-
 LAYOUTS = {
     "competition train": "hpl-train/usr_{w}/{c:03}t{t:02}.tiff",
     "full release": "tamil_char/usr_{w}/{c:03}t{t:02}.tiff",
@@ -48,8 +51,8 @@ LAYOUTS = {
 RUBBISH = {"all/._154t05.usr_26.tiff": b"\0\5", ".DS_Store": b"x", "a/Thumbs.db": b"x"}
 
 
-def named(layout):
-    return {LAYOUTS[layout].format(w=w, c=c, t=t): PICTURES[w, c, t] for w, c, t in CHARACTERS}
+def named(pictures, layout="full release"):
+    return {LAYOUTS[layout].format(w=w, c=c, t=t): pictures[w, c, t] for w, c, t in pictures}
 
 
 def folder_of(tmp_path, files):
@@ -63,35 +66,16 @@ def folder_of(tmp_path, files):
 def archive_of(tmp_path, files, kind="tar.gz"):
     path = tmp_path / f"archive.{kind}"
     if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w") as packed:
             for name, content in files.items():
-                archive.writestr(name, content)
+                packed.writestr(name, content)
     else:
-        with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as archive:
+        with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as packed:
             for name, content in files.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
+                packed.addfile(info, io.BytesIO(content))
     return path
-
-
-@pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
-)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
-def test_every_layout_gives_the_same(tmp_path, capsys, layout, kind):
-    files = named(layout) | RUBBISH
-    source = folder_of(tmp_path, files) if kind == "folder" else archive_of(tmp_path, files, kind)
-    read = read_characters(source, 32)
-    assert read.labels.tolist() == [0, 0, 154, 0, 154, 42]
-    assert read.writers.tolist() == [7, 7, 7, 26, 26, 115]
-    assert read.skipped == 3
-    assert "3 files that are no images were skipped" in capsys.readouterr().out
-    assert read.images.shape == (6, 32, 32) and read.images.dtype == np.uint8
-    assert read.sizes.tolist() == [[60, 90]] * 6
-    same = read_characters(folder_of(tmp_path / "b", named("full release")), 32)
-    assert np.array_equal(read.images, same.images)
 
 
 @pytest.fixture(scope="module")
@@ -99,55 +83,41 @@ def samples(tmp_path_factory):
     """Return ten pictures by what their names tell: writer, class and trial."""
     mirror = Path(MIRROR) / tamil.TRAIN[0].path if MIRROR else None
     if mirror and mirror.is_file():
-        with tarfile.open(mirror) as archive:
-            members = (m for m in archive if re.search(r"usr_\d+/\d+t\d+\.tiff$", m.name))
-            found = {m.name: archive.extractfile(m).read() for m in islice(members, 10)}
+        with tarfile.open(mirror) as packed:
+            members = (m for m in packed if re.search(r"usr_\d+/\d+t\d+\.tiff$", m.name))
+            found = {m.name: packed.extractfile(m).read() for m in islice(members, 10)}
     else:
-        folder = tmp_path_factory.mktemp("synthetic")
-        synthetic.write_synthetic_writers(folder, writers=2, trials=1, classes=5)
-        found = {f.as_posix(): f.read_bytes() for f in folder.rglob("*.tiff")}
+        found = dict(synthetic.pictures(writers=2, trials=1, classes=5))
     numbers = re.compile(r"usr_(\d+)/(\d+)t(\d+)\.tiff$")
     return {tuple(map(int, numbers.search(name).groups())): found[name] for name in found}
 
 
-@pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
-)
+@ALIKE
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar.xz", "zip"])
-def test_real_samples_in_every_layout(tmp_path, samples, layout, kind):
-    pattern = LAYOUTS[layout]
-    files = {pattern.format(w=w, c=c, t=t): samples[w, c, t] for w, c, t in samples} | RUBBISH
+def test_every_layout_gives_the_same(tmp_path, capsys, samples, layout, kind):
+    files = named(samples, layout) | RUBBISH
     source = folder_of(tmp_path, files) if kind == "folder" else archive_of(tmp_path, files, kind)
     read = read_characters(source, 48)
+    assert read.skipped == 3
+    assert "3 files that are no images were skipped" in capsys.readouterr().out
     assert read.writers.tolist() == [w for w, _, _ in sorted(samples)]
     assert read.labels.tolist() == [c for _, c, _ in sorted(samples)]
+    assert read.images.shape == (10, 48, 48) and read.images.dtype == np.uint8
     for key, size, image in zip(sorted(samples), read.sizes, read.images, strict=True):
         with Image.open(io.BytesIO(samples[key])) as picture:
             assert picture.mode == "1" and (picture.height, picture.width) == tuple(size)
         assert image.max() == 255 and 0.01 < image.mean() / 255 < 0.5
-
-
-@pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
-)
-def test_real_samples_in_the_layout_of_the_competition_s_test(tmp_path, samples):
-    keys = sorted(samples, key=str)
-    files = {f"t/{i:05}.tiff": samples[key] for i, key in enumerate(keys)}
-    truth = "".join(f"{i:05} {c:03}\n" for i, (_, c, _) in enumerate(keys))
-    read = read_characters(archive_of(tmp_path, files | {"ground_truth.txt": truth.encode()}), 48)
-    assert read.labels.tolist() == [c for _, c, _ in keys]
-    assert (read.writers == tamil.UNKNOWN).all()
+    same = read_characters(folder_of(tmp_path / "b", named(samples)), 48)
+    assert np.array_equal(read.images, same.images)
 
 
 def numbered_files(truth="00000 0\n00001 154\n00002 42\n"):
-    files = {f"test/{i:05}.tiff": PICTURES[CHARACTERS[i]] for i in range(3)}
+    files = {f"test/{i:05}.tiff": picture(mark=8 * i) for i in range(3)}
     return files | {"test/ground_truth.txt": truth.encode()}
 
 
-@pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
-)
+@ALIKE
 @pytest.mark.parametrize("truth", ["00000 0\n00001 154\n00002 42\n", "00002 042\r\n0 000\n1 154"])
 def test_competition_test_layout(tmp_path, truth):
     read = read_characters(archive_of(tmp_path, numbered_files(truth)), 32)
@@ -186,10 +156,7 @@ BAD = {
 }
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@NAMED
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
 def test_bad_input_has_one_clear_error(tmp_path, what, kind):
@@ -201,13 +168,12 @@ def test_bad_input_has_one_clear_error(tmp_path, what, kind):
     assert sorted(path.name for path in tmp_path.iterdir()) == [source.name], "nothing is unpacked"
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@NAMED
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
 def test_a_truncated_archive_is_named(tmp_path, kind):
-    path = archive_of(tmp_path, named("full release") | {"noise.bin": os.urandom(50_000)}, kind)
+    path = archive_of(
+        tmp_path, named({(7, 0, 1): picture()}) | {"noise.bin": os.urandom(50_000)}, kind
+    )
     path.write_bytes(path.read_bytes()[:-20_000])
     with pytest.raises(DataError, match="damaged archive"):
         read_characters(path, 32)
@@ -221,29 +187,21 @@ def test_a_file_that_is_no_archive_and_a_missing_one(tmp_path):
         read_characters(tmp_path / "none.zip")
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@NAMED
 def test_links_in_an_archive_are_not_followed(tmp_path):
-    path = archive_of(tmp_path, named("full release"), "tar.gz")
-    with tarfile.open(tmp_path / "linked.tar.gz", "w:gz") as archive:
+    with tarfile.open(tmp_path / "linked.tar.gz", "w:gz") as packed:
         link = tarfile.TarInfo("usr_9/000t01.tiff")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        packed.addfile(link)
     with pytest.raises(DataError, match="holds no images"):
         read_characters(tmp_path / "linked.tar.gz")
-    assert read_characters(path, 32).skipped == 0
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@NAMED
 def test_too_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(tamil, "MOST_FILES", 3)
+    monkeypatch.setattr(archive, "MOST_FILES", 3)
     with pytest.raises(DataError, match="more than 3 files"):
-        read_characters(archive_of(tmp_path, named("flattened")))
+        read_characters(archive_of(tmp_path, {f"{i}.tiff": picture() for i in range(4)}))
 
 
 def test_thin_and_fat_pens_come_out_alike():
@@ -288,8 +246,8 @@ def mirror(tmp_path, monkeypatch):
     for part, files in (("TRAIN", train), ("TEST", test)):
         path = archive_of(tmp_path, files).rename(tmp_path / f"{part}.tar.gz")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        archive = sources.Archive(f"hpl-tamil/{part}.tar.gz", f"sha256:{digest}", ())
-        monkeypatch.setattr(tamil, part, (archive,))
+        published = sources.Archive(f"hpl-tamil/{part}.tar.gz", f"sha256:{digest}", ())
+        monkeypatch.setattr(archive, part, (published,))
         folder.mkdir(parents=True, exist_ok=True)
         path.rename(folder / path.name)
     monkeypatch.setenv("NBHELPERS_MIRROR", str(folder.parent))
@@ -303,7 +261,7 @@ def mirror(tmp_path, monkeypatch):
 def test_both_splits_from_a_mirror(mirror, capsys):
     archive._print_citation.cache_clear()
     official = tamil.tamil(profile.current(), side=32)
-    assert capsys.readouterr().out.count(tamil.CITATION) == 1, "said once, when first fetched"
+    assert capsys.readouterr().out.count(archive.CITATION) == 1, "said once, when first fetched"
     assert official.source == "full" and official.test.writers is None
     apart = [set(split.writers.tolist()) for split in (official.train, official.validation)]
     assert not apart[0] & apart[1] and len(apart[0] | apart[1]) == 12

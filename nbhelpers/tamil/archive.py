@@ -11,12 +11,11 @@ import errno
 import io
 import math
 import re
-import shutil
 import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -47,7 +46,7 @@ _HOMES = (
 
 
 def _archives(name: str, git_blob: str, repacked: str) -> tuple[sources.Archive, sources.Archive]:
-    """Return the archive as HP Labs publish it, and the same images repacked, for mirrors."""
+    """Return the same images repacked, for mirrors, and the archive as HP Labs publish it."""
     published = f"{name}.tar.gz"
     urls = tuple(home + published for home in _HOMES)
     return (
@@ -74,23 +73,15 @@ CITATION = (
 
 @dataclass(frozen=True)
 class Characters:
-    """What an archive or a folder holds, ordered by writer, class and trial.
+    """What an archive or a folder holds, ordered by writer, class and trial."""
 
-    Attributes:
-        images: uint8 `[n, side, side]`; 0 is paper, 255 is ink.
-        labels: int64 `[n]`, 0 to 155.
-        writers: int64 `[n]`; -1 where the names do not tell.
-        sizes: int32 `[n, 2]`, height and width of the original pictures in pixels.
-        skipped: how many files were no images (`._*`, `.DS_Store`, `Thumbs.db` and other).
-        damaged: str `[k]`, images that are left out: where they lie, and what is wrong with them.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    writers: np.ndarray
-    sizes: np.ndarray
-    skipped: int
+    images: np.ndarray  # uint8 [n, side, side]; 0 is paper, 255 is ink
+    labels: np.ndarray  # int64 [n], 0 to 155
+    writers: np.ndarray  # int64 [n]; UNKNOWN where the names do not tell
+    sizes: np.ndarray  # int32 [n, 2], height and width of the original pictures in pixels
+    skipped: int  # how many files were no images (`._*`, `.DS_Store`, `Thumbs.db` and other)
     damaged: np.ndarray = field(default_factory=lambda: np.array([], np.str_))
+    """str [k], images that are left out: where they lie, and what is wrong with them."""
 
     def __getitem__(self, rows: np.ndarray) -> Characters:
         """Return the characters at `rows`."""
@@ -124,33 +115,25 @@ def tamil(
     if split not in ("official", "random"):
         raise ValueError(f"split is {split!r}. Expected 'official' or 'random'.")
     *parts, source = characters(side, proportions)
-    learn, test = map(_split, parts)
-    # Rows are divided, not images: those are copied once, and only the ones that this run uses.
-    rows = torch.arange(len(learn) + len(test)).split([len(learn), len(test)])
+    labels, writers = (
+        torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
+        for name in ("labels", "writers")
+    )
     if split == "official":
-        test = replace(test, images=rows[1])
-        train, validation = split_by_writer(replace(learn, images=rows[0]), 0.1, run.seed)
+        train, validation = _rows_by_writer(parts[0].writers, 0.1, run.seed)
+        test = torch.arange(len(parts[0].labels), len(labels))
     else:
-        everything = Split(
-            torch.cat(rows),
-            torch.cat([learn.labels, test.labels]),
-            learn.classes,
-            torch.cat([_writers(learn), _writers(test)]),
-        )
-        rest, test = data.stratified_split(everything, len(everything) // 5, run.seed)
-        train, validation = data.stratified_split(rest, len(rest) // 10, run.seed)
+        rest, test = data.stratified_rows(labels, len(labels) // 5, run.seed)
+        chosen = data.stratified_rows(labels[rest], len(rest) // 10, run.seed)
+        train, validation = (rest[rows] for rows in chosen)
+    splits = {}
+    for name, rows in (("train", train), ("validation", validation), ("test", test)):
+        rows = rows[data.subset_rows(labels[rows], run.size(name), run.seed)]
+        known = writers[rows] if (writers[rows] != UNKNOWN).any() else None
+        images = _taken([torch.from_numpy(part.images) for part in parts], rows)
+        splits[name] = Split(images, labels[rows], tuple(t for t, _ in class_table()), known)
     name = "HPL Tamil" if split == "official" else "HPL Tamil, random split"
-    cut = data.sized(Dataset(name, source, train, validation, test), run)
-    images = [torch.from_numpy(part.images) for part in parts]
-    filled = {
-        part: replace(getattr(cut, part), images=_taken(images, getattr(cut, part).images))
-        for part in ("train", "validation", "test")
-    }
-    return replace(cut, **filled)
-
-
-def _writers(split: Split) -> torch.Tensor:
-    return split.writers if split.writers is not None else torch.full((len(split),), UNKNOWN)
+    return Dataset(name, source, **splits)
 
 
 def _taken(images: list[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
@@ -192,23 +175,13 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
     return learn, test, "full"
 
 
-def split_by_writer(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Divide `split` so that `share` of its writers, drawn at random, are held out with all images.
-
-    Raises:
-        ValueError: the writers are not known.
-    """
-    if split.writers is None:
-        raise ValueError("These images do not tell who wrote them.")
-    rest, held = map(torch.from_numpy, _rows_by_writer(split.writers, share, seed))
-    return split[rest], split[held]
-
-
 def _rows_by_writer(
-    writers: np.ndarray | torch.Tensor, share: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+    writers: np.ndarray, share: float, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows of most writers, and of the `share` that is held out with all they wrote."""
     divide = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    return next(divide.split(writers, groups=writers))
+    rest, held = next(divide.split(writers, groups=writers))
+    return torch.from_numpy(rest), torch.from_numpy(held)
 
 
 def fetch(part: tuple[sources.Archive, ...]) -> Path:
@@ -233,26 +206,14 @@ def fetch(part: tuple[sources.Archive, ...]) -> Path:
 
 def cached(part: tuple[sources.Archive, ...]) -> Path | None:
     """Return the path of the archive of `TRAIN` or `TEST` that is here and verified, if any."""
-    for archive in part:
-        if sources.has_checksum(sources.cached_path(archive), archive.checksum):
-            return sources.cached_path(archive)
-    return None
+    paths = ((sources.cached_path(archive), archive.checksum) for archive in part)
+    return next((path for path, checksum in paths if sources.has_checksum(path, checksum)), None)
 
 
 @cache
 def _print_citation() -> None:
     """Print the licence and what to cite, once a process however many archives it fetches."""
     print(CITATION)
-
-
-def _split(characters: Characters) -> Split:
-    writers = torch.from_numpy(characters.writers)
-    return Split(
-        torch.from_numpy(characters.images),
-        torch.from_numpy(characters.labels),
-        tuple(text for text, _ in class_table()),
-        None if (writers == UNKNOWN).all() else writers,
-    )
 
 
 def _imported(archive: Path, side: int, proportions: str) -> Characters:
@@ -288,48 +249,40 @@ def _kept(kept: Path, archive: Path) -> Characters | None:
 
 def _synthetic(side: int, proportions: str) -> tuple[Characters, Characters]:
     """Return synthetic writers to learn from, and others to test on: one in five."""
-
-    folder = sources.data_folder() / "downloads" / "hpl-tamil" / f"synthetic-{synthetic.edition()}"
-    if not folder.exists():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{folder}.lock"):
-                _write_synthetic(folder)
-        except OSError as error:
-            raise sources.WriteError(sources.cannot_write(folder, error)) from error
-    everything = _imported(folder, side, proportions)
+    name = f"synthetic-{synthetic.edition()}.zip"
+    path = sources.data_folder() / "downloads" / "hpl-tamil" / name
+    if not path.exists():
+        _write_synthetic(path)
+    everything = _imported(path, side, proportions)
     rest, held = _rows_by_writer(everything.writers, 0.2, seed=0)
-    return everything[rest], everything[held]
+    return everything[rest.numpy()], everything[held.numpy()]
 
 
-def _write_synthetic(folder: Path) -> None:
-
-    if folder.exists():  # another process has just done it
-        return
-    print("Writing Tamil letters by synthetic writers, once: about 15 seconds")
-    unfinished = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
+def _write_synthetic(path: Path) -> None:
     try:
-        synthetic.write_synthetic_writers(unfinished)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if path.exists():  # another process has just done it
+                return
+            print("Writing Tamil letters by synthetic writers, once: about 20 seconds")
+            with sources.written(path) as unfinished, zipfile.ZipFile(unfinished, "w") as packed:
+                for name, content in synthetic.pictures():
+                    packed.writestr(name, content)
+    except OSError as error:
+        raise sources.WriteError(sources.cannot_write(path, error)) from error
 
 
 # ---------------------------------------------------------------------------------- the importer
 
-_NUMBER = "[0-9]{1,9}"  # longer ones would not fit into an array
-_END = r"\.tiff?$"
-_LAYOUTS = (  # what stands in the path of an image: class, writer, trial
-    re.compile(
-        rf"(?:^|/)usr_(?P<writer>{_NUMBER})/(?P<label>{_NUMBER})t(?P<trial>{_NUMBER}){_END}"
-    ),
-    re.compile(
-        rf"(?:^|/)(?P<label>{_NUMBER})t(?P<trial>{_NUMBER})\.usr_(?P<writer>{_NUMBER}){_END}"
-    ),
-    re.compile(rf"(?:^|/)(?P<label>{_NUMBER})u(?P<writer>{_NUMBER})t(?P<trial>{_NUMBER}){_END}"),
+_LAYOUTS = tuple(  # what stands in the path of an image
+    re.compile(rf"(?:^|/){layout.replace('N', '[0-9]{1,9}')}\.tiff?$")  # longer ones fit no array
+    for layout in (
+        "usr_(?P<writer>N)/(?P<label>N)t(?P<trial>N)",
+        r"(?P<label>N)t(?P<trial>N)\.usr_(?P<writer>N)",
+        "(?P<label>N)u(?P<writer>N)t(?P<trial>N)",
+        "(?P<number>N)",
+    )
 )
-_NUMBERED = re.compile(rf"(?:^|/)(?P<number>{_NUMBER}){_END}")
 _GROUND_TRUTH = "ground_truth.txt"
 
 
@@ -355,55 +308,43 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
     """
     source = Path(source)
     _check(proportions)
-    items: list[_Item] = []
-    numbered: dict[int, _Item] = {}
+    letters: list[_Letter] = []
+    numbered: dict[int, _Letter | None] = {}  # None where the image is damaged
     truth: dict[int, int] | None = None
     damaged: list[str] = []
-    damaged_numbers: set[int] = set()
     skipped = 0
     for name, content in _files(source):
-        where, base = f"{source}: {name}", PurePosixPath(name).name
+        base = PurePosixPath(name).name
         if base == _GROUND_TRUTH:
-            truth = _ground_truth(where, content)
-            continue
-        if base.startswith("._") or not _is_image(name):
+            truth = _ground_truth(f"{source}: {name}", content)
+        elif base.startswith("._") or not _is_image(name):
             skipped += 1
-            continue
-        match = next(filter(None, (layout.search(name) for layout in _LAYOUTS)), None)
-        number = _NUMBERED.search(name)
-        if not match and not number:
-            raise DataError(
-                f"{where}: the name tells no class. Expected for example usr_26/154t05.tiff, "
-                "154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff."
-            )
-        label = _class(match["label"], where) if match else UNKNOWN
-        try:
-            square = _square(content, side, proportions)
-        except _Damaged as error:
-            damaged.append(f"{name}: {error}")
-            damaged_numbers |= {int(number["number"])} if number else set()
-            continue
-        if match:
-            writer = int(match["writer"])
-            items.append(_Item((writer, label, int(match["trial"])), label, writer, *square))
         else:
-            order = int(number["number"])
-            numbered[order] = _Item((order,), label, UNKNOWN, *square)
-    if numbered:
-        for number in damaged_numbers - numbered.keys():
-            (truth or {}).pop(number, None)
-        items += _with_truth(numbered, truth, source)
-    data.leave_out(source, damaged, len(items))
-    if not items:
+            order, label, writer = _told(name, source)
+            try:
+                letter = _Letter(order, label, writer, *_square(content, side, proportions))
+            except _Damaged as error:
+                letter = None
+                damaged.append(f"{name}: {error}")
+            if label == UNKNOWN:
+                numbered[order[0]] = letter or numbered.get(order[0])
+            elif letter:
+                letters.append(letter)
+    if any(numbered.values()):
+        letters += _with_truth(numbered, truth, source)
+    data.leave_out(source, damaged, len(letters))
+    if not letters:
         raise DataError(f"{source}: holds no images of Tamil characters (*.tiff).")
     if skipped:
         print(f"{source.name}: {skipped:,} files that are no images were skipped")
-    items.sort(key=lambda item: item.order)
+    _, labels, writers, images, sizes = zip(
+        *sorted(letters, key=lambda one: one.order), strict=True
+    )
     return Characters(
-        np.stack([item.image for item in items]),
-        np.array([item.label for item in items], np.int64),
-        np.array([item.writer for item in items], np.int64),
-        np.array([item.size for item in items], np.int32),
+        np.stack(images),
+        np.array(labels, np.int64),
+        np.array(writers, np.int64),
+        np.array(sizes, np.int32),
         skipped,
         np.array(damaged, np.str_),
     )
@@ -413,7 +354,7 @@ class _Damaged(Exception):
     """An image cannot be read."""
 
 
-class _Item(NamedTuple):
+class _Letter(NamedTuple):
     order: tuple[int, ...]  # where it stands among the others, whatever the archive's order
     label: int
     writer: int
@@ -421,30 +362,41 @@ class _Item(NamedTuple):
     size: tuple[int, int]
 
 
+def _told(name: str, source: Path) -> tuple[tuple[int, ...], int, int]:
+    """Return what the name of an image tells: its place among the others, class and writer."""
+    found = next(filter(None, (layout.search(name) for layout in _LAYOUTS)), None)
+    if not found:
+        raise DataError(
+            f"{source}: {name}: the name tells no class. Expected for example usr_26/154t05.tiff, "
+            "154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff."
+        )
+    if "number" in found.re.groupindex:
+        return (int(found["number"]),), UNKNOWN, UNKNOWN
+    label, writer = _class(found["label"], f"{source}: {name}"), int(found["writer"])
+    return (writer, label, int(found["trial"])), label, writer
+
+
 def _with_truth(
-    numbered: dict[int, _Item], truth: dict[int, int] | None, source: Path
-) -> list[_Item]:
+    numbered: dict[int, _Letter | None], truth: dict[int, int] | None, source: Path
+) -> list[_Letter]:
+    """Return the numbered letters that are not damaged, with the classes of the ground truth."""
     if truth is None:
         raise DataError(f"{source}: numbered images, but no {_GROUND_TRUTH} that names classes.")
-    if numbered.keys() != truth.keys():
-        without, unused = (
-            sorted(one.keys() - other.keys())[:3]
-            for one, other in ((numbered, truth), (truth, numbered))
-        )
+    whole = {number: letter for number, letter in numbered.items() if letter}
+    without, unused = sorted(whole.keys() - truth.keys()), sorted(truth.keys() - numbered.keys())
+    if without or unused:
         raise DataError(
             f"{source}: {_GROUND_TRUTH} does not fit the images: {len(numbered):,} images, "
-            f"{len(truth):,} lines; images without a line {without}, "
-            f"lines without an image {unused}."
+            f"{len(truth):,} lines; images without a line {without[:3]}, "
+            f"lines without an image {unused[:3]}."
         )
-    return [item._replace(label=truth[number]) for number, item in numbered.items()]
+    return [letter._replace(label=truth[number]) for number, letter in whole.items()]
 
 
 def _ground_truth(name: str, content: bytes) -> dict[int, int]:
     truth = {}
-    for line in content.decode("ascii", errors="replace").split("\n"):
-        if not line.strip():
-            continue
-        match = re.fullmatch(rf"\s*({_NUMBER})(?:\.tiff?)?\s+({_NUMBER})\s*", line)
+    for line in filter(str.strip, content.decode("ascii", errors="replace").split("\n")):
+        match = re.fullmatch(r"\s*([0-9]{1,9})(?:\.tiff?)?\s+([0-9]{1,9})\s*", line)
         if not match:
             said = repr(line if len(line) < 80 else line[:77] + "…")
             raise DataError(f"{name}: cannot read the line {said}. Expected '<number> <class>'.")
@@ -468,25 +420,17 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
 
     The content of an image that is far too large is None: it is not read.
     """
-    count = 0
     try:
-        for name, size, read in _listed(source):
+        for count, (name, size, read) in enumerate(_listed(source)):
             name = name.encode(errors="backslashreplace").decode()  # so that it can be printed
-            count += 1
-            if count > MOST_FILES:
-                raise DataError(
-                    f"{source}: more than {MOST_FILES:,} files; this is no HPL archive."
-                )
+            if count == MOST_FILES:
+                raise DataError(f"{source}: more than {count:,} files; this is no HPL archive.")
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise DataError(f"{source}: {name!r} would climb out of the folder; not read.")
-            if size <= MOST_FILE_BYTES:
-                yield name, read()
-            elif _is_image(name):
-                yield name, None
-            else:
-                raise DataError(
-                    f"{source}: {name} has {size:,} bytes, more than {MOST_FILE_BYTES:,}; not read."
-                )
+            if size > MOST_FILE_BYTES and not _is_image(name):
+                most = f"{size:,} bytes, more than {MOST_FILE_BYTES:,}"
+                raise DataError(f"{source}: {name} has {most}; not read.")
+            yield name, read() if size <= MOST_FILE_BYTES else None
     except (DataError, MemoryError):
         raise
     except Exception as error:  # what reads and unpacks archives raises errors of many kinds
@@ -500,9 +444,8 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
 def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     """Yield name, size in bytes and a reader of each regular file, in the order of the archive."""
     if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                yield path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes
+        for path in filter(Path.is_file, sorted(source.rglob("*"))):
+            yield path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes
     elif not source.is_file():
         raise DataError(f"{source}: no such file or folder.")
     elif zipfile.is_zipfile(source):
