@@ -445,21 +445,8 @@ import torch
 from matplotlib import pyplot as plt
 from course import doctor, execute, readme
 from handwriting import ink, mine, models, pad, wild
-from nbhelpers import (
-    augmentation,
-    checkpoints,
-    data,
-    leaderboard,
-    networks,
-    profile,
-    progress,
-    reporting,
-    sources,
-    tamil,
-    training,
-    vision,
-)
-from nbhelpers.tamil import alphabet, synthetic
+from nbhelpers import augmentation, data, leaderboard, profile, reporting, sources, vision
+from nbhelpers.tamil import archive, font
 from course.__main__ import main
 torch.hub.get_dir()
 font.use_in_plots()
@@ -469,12 +456,12 @@ reporting.show(figure, "கி")
 learn = vision.learner  # fastai is imported, with its settings
 run = profile.current()
 digits = data.mnist(run)
-archive = sources.Archive("a.txt", "md5:" + sys.argv[1], ())
-print("read", sources.fetch(archive).read_text(encoding="utf-8"))
+text = sources.Archive("a.txt", "md5:" + sys.argv[1], ())
+print("read", sources.fetch(text).read_text(encoding="utf-8"))
 del os.environ["NBHELPERS_DATA"]
 for action in (
-    lambda: sources.fetch(archive), lambda: reporting.record(run, digits, "01", []),
-    lambda: archive._synthetic(64, "kept"), readme.write,
+    lambda: sources.fetch(text), lambda: reporting.record(run, digits, "01", []),
+    archive.characters, readme.write,
 ):
     try:
         action()
