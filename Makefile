@@ -18,6 +18,10 @@ SITE_PACKAGES := course/site/node_modules/.package-lock.json
 # A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# glibc keeps what a training step frees for the next one; else the system hands out each page anew.
+export MALLOC_MMAP_THRESHOLD_ := 33554432
+export MALLOC_TRIM_THRESHOLD_ := 2147483647
+export MALLOC_TOP_PAD_ := 67108864
 # Where it is set, each kernel compiles torch, fastai and the rest again, and starts much later.
 unexport PYTHONDONTWRITEBYTECODE
 ifdef PROFILE

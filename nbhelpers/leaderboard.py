@@ -184,7 +184,7 @@ def resnet18(
     train = data.subset(dataset.train, run.size("resnet18_train"), run.seed)
     weights = vision.scratch(train)
     dls = vision.dataloaders(
-        replace(dataset, train=train), run.size("resnet_side"), 64,
+        replace(dataset, train=train), run.side("resnet"), 64,
         statistics=weights.statistics, device=run.device, seed=seed,
     )  # fmt: skip
     folder = reporting.artifacts_folder(run, dataset) / "10"

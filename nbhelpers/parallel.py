@@ -31,7 +31,6 @@ from torch.nn import functional
 from nbhelpers import checkpoints, networks, training
 from nbhelpers.augmentation import RandomAffine
 from nbhelpers.data import Batches, Split
-from nbhelpers.profile import keep_memory
 from nbhelpers.progress import Progress
 from nbhelpers.training import History
 
@@ -351,7 +350,6 @@ def _begin(
     if sys.platform in LOOPBACK:  # the processes talk within this machine, with or without network
         os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK[sys.platform]
     torch.set_num_threads(threads)
-    keep_memory()
     with _log(folder, rank).open(
         "w", encoding="utf-8"
     ) as file:  # else it would end up in the notebook
@@ -390,7 +388,6 @@ def main() -> None:
     """Take part in the training of the folder that the command line names."""
     if len(sys.argv) != 2:
         sys.exit("usage: torchrun … -m nbhelpers.parallel FOLDER (as parallel.prepare has left it)")
-    keep_memory()
     history = work(Path(sys.argv[1]))
     if os.environ.get("RANK", "0") == "0":
         print(

@@ -6,7 +6,6 @@ beside this file and is read through `current()`; no notebook names one of its o
 
 from __future__ import annotations
 
-import ctypes
 import os
 import tomllib
 from dataclasses import dataclass
@@ -17,10 +16,6 @@ from typing import Any
 import torch
 
 NAMES = ("smoke", "quick", "full")
-
-# Names and values of glibc's mallopt(3).
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_MEBIBYTE = 2**20
 
 
 class ProfileError(ValueError):
@@ -34,44 +29,42 @@ def _table() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of one run.
+    """The settings of one run."""
 
-    Attributes:
-        name: `smoke` (does the wiring hold?), `quick` (the whole story on the full data) or `full`
-            (the published settings included).
-        device: the PyTorch device that models and batches are moved to.
-        seed: the seed of splits, initial weights and batch order.
-    """
-
-    name: str
-    device: torch.device
-    seed: int
+    name: str  # `smoke` (does the wiring hold?), `quick` or `full` (the published settings, too)
+    device: torch.device  # where models and batches are moved to
+    seed: int  # of splits, initial weights and batch order
 
     def epochs(self, experiment: str) -> int:
         """Return how many times `experiment` goes through its training images."""
         return self._setting("epochs", experiment)
 
     def sides(self, experiment: str) -> list[int]:
-        """Return the side of the training images of `experiment` in each epoch, in pixels.
-
-        Small images cost less; so a training may begin with small ones.
-        """
+        """Return the side of training images in each epoch, in pixels; small ones cost less."""
         stages = self._setting("stages", experiment)
         return [side for side, epochs in stages for _ in range(epochs)]
 
+    def side(self, experiment: str) -> int:
+        """Return the side of all images of `experiment`, in pixels."""
+        return self._setting("sides", experiment)
+
     def size(self, what: str) -> int | None:
-        """Return how many of something this run uses; None means all there are."""
+        """Return how many images are used; None means all there are."""
         return self._setting("sizes", what) or None
+
+    def count(self, what: str) -> int:
+        """Return how many times something is done: seeds, steps, trials."""
+        return self._setting("counts", what)
+
+    def share(self, what: str) -> float:
+        """Return how much of something is done, as a share of all of it."""
+        return self._setting("shares", what)
 
     def band(self, model: str, source: str) -> tuple[float, float]:
         """Return the lowest and the highest test accuracy that `model` should reach.
 
         Each band was measured over several seeds and widened for other hardware. `smoke` and the
         embedded sample train on too little for a band: there any accuracy will do.
-
-        Args:
-            model: an entry of `[bands]`.
-            source: of the data, `"full"` or `"sample"`.
         """
         low, high = self._setting("bands", model) if source == "full" else (0.0, 1.0)
         return low, high
@@ -116,12 +109,9 @@ def current() -> Profile:
     The environment variable `NB_PROFILE` names it; without one it is `quick` on a CPU and `full`
     on a GPU. `NB_DEVICE` (for example `cpu`) overrides the device.
 
-    From here on the process also keeps the memory that it frees: see `keep_memory`.
-
     Raises:
         ProfileError: `NB_PROFILE` is none of `smoke`, `quick`, `full`, or `NB_DEVICE` is not here.
     """
-    keep_memory()
     wanted = os.environ.get("NB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
@@ -137,19 +127,3 @@ def current() -> Profile:
             "unset it for the default (quick on a CPU, full on a GPU)."
         )
     return Profile(name, device, _table()["seed"])
-
-
-def keep_memory() -> None:
-    """Keep freed memory for the next training step, where the C library is glibc.
-
-    By default glibc returns large blocks to the system when they are freed. Each training step
-    frees its activations and asks for the same again, and the system has to hand out every page
-    anew, which takes time. Blocks above 32 MiB, glibc's limit, are returned all the same.
-
-    Source: mallopt(3) of the Linux manual pages.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:
-        mallopt(_MMAP_THRESHOLD, 32 * _MEBIBYTE)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_TOP_PAD, 64 * _MEBIBYTE)

@@ -1,12 +1,13 @@
-import platform
-import subprocess
-import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
 
 from nbhelpers import profile
 from nbhelpers.profile import ProfileError
+
+TABLE = tomllib.loads(Path(profile.__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
 
 
 def test_default_follows_the_device():
@@ -40,13 +41,17 @@ UNSTEADY = {
 }
 
 
+GROUPS = ("sizes", "sides", "counts", "shares", "stages", "epochs", "bands")
+
+
 @pytest.mark.parametrize("name", profile.NAMES)
 def test_every_entry_fits_every_profile(monkeypatch, name):
     monkeypatch.setenv("NB_PROFILE", name)
-    run, table = profile.current(), profile._table()
+    run, table = profile.current(), TABLE
     assert all(run.epochs(entry) >= 1 for entry in table["epochs"])
-    rows = [values for group in ("sizes", "epochs", "bands") for values in table[group].values()]
+    rows = [values for group in GROUPS for values in table[group].values()]
     assert {len(values) for values in rows} <= {3, 4}
+    assert all(0.5 < run.published(entry) < 1 for entry in table["published"])
     for entry in table["bands"]:
         low, high = run.band(entry, "full")
         assert 0 <= low < high <= 1
@@ -57,20 +62,13 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
 
 
-def test_published_accuracies_are_numbers():
-    run = profile.current()
-    for name in profile._table()["published"]:
-        assert isinstance(run.published(name), float) and 0.5 < run.published(name) < 1
-
-
 def test_smoke_is_quicker_than_quick_and_quick_than_full():
-    table = profile._table()
-    assert all(values == sorted(values) for values in table["epochs"].values())
+    assert all(values == sorted(values) for values in TABLE["epochs"].values())
 
 
 def test_stages_name_the_side_of_every_epoch():
     run = profile.Profile("quick", torch.device("cpu"), seed=1)
-    for name, stages in profile._table()["stages"].items():
+    for name, stages in TABLE["stages"].items():
         assert run.sides(name) == [side for side, epochs in stages[1] for _ in range(epochs)]
         for sides in ([side for side, _ in stage] for stage in stages):
             assert sides == sorted(set(sides)), f"{name}: images grow from stage to stage"
@@ -84,11 +82,17 @@ def test_any_accuracy_will_do_on_the_sample(monkeypatch):
 
 
 def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
-    table = profile._table()["sizes"]
+    table = TABLE["sides"]
     for name, device, place in (("full", "cuda", 3), ("full", "cpu", 2), ("quick", "cuda", 1)):
         run = profile.Profile(name, torch.device(device), seed=1)
-        assert run.size("resnet_side") == table["resnet_side"][place]
-    assert profile.Profile("full", torch.device("cuda"), 1).size("lenet_seeds") == 3
+        assert run.side("resnet") == table["resnet"][place]
+    assert profile.Profile("full", torch.device("cuda"), 1).count("lenet_seeds") == 3
+
+
+def test_each_kind_of_setting_has_a_name_of_its_own():
+    run = profile.Profile("quick", torch.device("cpu"), seed=1)
+    assert run.size("train") is None and run.size("resnet_train") == 8_000
+    assert 0 < run.share("tamil_changes") <= 1
 
 
 def test_precision_is_one_that_training_takes():
@@ -110,31 +114,3 @@ def test_no_bfloat16_where_it_would_be_emulated(monkeypatch, capability, abiliti
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert profile.Profile("quick", torch.device("cpu"), seed=1).precision == expected
-
-
-STEPS = """
-import resource, statistics, torch
-from nbhelpers import profile
-
-def step():  # as the activations of a training step: several large blocks at once, then none
-    kept = [torch.ones(4 * 2**20) for _ in range(6)]
-
-profile.current()
-for _ in range(3):
-    step()
-handed_out = []
-for _ in range(5):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    step()
-    handed_out.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(statistics.median(handed_out))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told so")
-def test_memory_is_kept_from_one_training_step_to_the_next():
-    # Without `keep_memory` it is nearly all of them, or, by luck of the heap's order, none. With it
-    # a block may still be handed out once; in most steps none is.
-    handed_out = float(subprocess.check_output([sys.executable, "-c", STEPS], text=True))
-    every_page = 6 * 16 * 2**20 // 4096
-    assert handed_out < 0.02 * every_page
