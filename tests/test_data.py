@@ -113,18 +113,11 @@ def test_sample_has_mnist_form(sample):
 @pytest.mark.promise(
     "Data", "Where the real data is not to be had, a sample stands in, under a banner"
 )
-def test_sample_is_announced(sample, capsys):
-    data.digits_sample(profile.current())
-    assert "SAMPLE DATA" in capsys.readouterr().out
-
-
-@pytest.mark.promise(
-    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
-)
-def test_without_network_the_sample_stands_in(monkeypatch):
+def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
     dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
     monkeypatch.setattr(data, "mnist_archives", lambda: dead)
     assert data.mnist(profile.current()).source == "sample"
+    assert "SAMPLE DATA" in capsys.readouterr().out
     monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
     with pytest.raises(sources.Unavailable):
         data.mnist(profile.current())
@@ -143,7 +136,7 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
 @pytest.mark.promise(
     "Data", "No image stands in two splits; Tamil writers in training and validation differ"
 )
-def test_splits_are_stratified_seeded_and_disjoint(sample):
+def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     again = data.digits_sample(profile.current())
     assert sample.fingerprint == again.fingerprint
     everything = Split(torch.arange(100).reshape(100, 1, 1), torch.arange(100) % 4, tuple("abcd"))
@@ -154,14 +147,9 @@ def test_splits_are_stratified_seeded_and_disjoint(sample):
     assert not set(rest.images.flatten().tolist()) & set(held.images.flatten().tolist())
     other, _ = data.stratified_split(everything, 20, seed=4)
     assert not torch.equal(rest.images, other.images)
-
-
-def test_smoke_is_small_and_has_every_class(monkeypatch):
-    monkeypatch.setenv("NBHELPERS_SAMPLE", "always")
     monkeypatch.setenv("NB_PROFILE", "smoke")
     small = data.mnist(profile.current())
-    assert len(small.test) <= 400
-    assert small.validation.labels.bincount(minlength=10).min() > 0
+    assert len(small.test) <= 400 and small.validation.labels.bincount(minlength=10).min() > 0
 
 
 # ----------------------------------------------------------------------------------- batches

@@ -95,10 +95,6 @@ def test_each_kind_of_setting_has_a_name_of_its_own():
     assert 0 < run.share("tamil_changes") <= 1
 
 
-def test_precision_is_one_that_training_takes():
-    assert profile.current().precision in (torch.bfloat16, torch.float32)
-
-
 @pytest.mark.parametrize(
     ("capability", "abilities", "expected"),
     [

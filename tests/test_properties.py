@@ -29,7 +29,7 @@ from handwriting.ink import InkError
 from nbhelpers import checkpoints, data, sources, tamil
 from nbhelpers.checkpoints import CheckpointError
 from nbhelpers.data import DataError
-from nbhelpers.tamil import alphabet, archive
+from nbhelpers.tamil import alphabet
 
 settings.register_profile(
     "ci", max_examples=40, derandomize=True, deadline=None, database=None,
@@ -203,22 +203,10 @@ def test_fetched_archives_stay_in_the_data_folder(monkeypatch, files, links):
         before = everything_below(root)
         fetched = sources.fetch(sources.Archive(path.name, f"sha256:{digest}", ()))
         with contextlib.suppress(DataError):
-            archive._imported(fetched, 16, "kept")
+            tamil.read_characters(fetched, 16)
         inside = root / "a" / "b" / "data"
         after = {p: c for p, c in everything_below(root).items() if inside not in p.parents}
         assert after == before
-
-
-@given(st.dictionaries(st.integers(0, 999_999_999), st.integers(0, 155)), st.data())
-def test_label_files_come_back_or_are_refused(truth, draw):
-    content = "".join(f"{number:05} {label:03}\n" for number, label in truth.items()).encode()
-    assert archive._ground_truth("here", content) == truth
-    try:
-        read = archive._ground_truth("here", draw.draw(damaged(content)))
-    except DataError as error:
-        assert str(error).startswith("here: ") and len(str(error)) < 400
-    else:
-        assert all(0 <= label < alphabet.CLASSES for label in read.values())
 
 
 # -------------------------------------------------------------------------------- checkpoints

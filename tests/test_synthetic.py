@@ -87,6 +87,3 @@ def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     mixed = tamil.tamil(profile.current(), side=32, split="random")
     assert len(mixed.test) == 15 * 12 // 5
     assert mixed.name != official.name and len(mixed.test.writers.unique()) > 10
-    learn, test, source = tamil.characters(32, "adapted")
-    assert source == "sample" and not set(learn.writers) & set(test.writers)
-    assert len(learn.labels) + len(test.labels) == len(learn.sizes) + len(test.sizes) == 15 * 12
