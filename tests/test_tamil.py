@@ -141,8 +141,8 @@ BAD = {
     "an unknown class": ({"usr_1/156t01.tiff": picture()}, "unknown class 156. Expected 000 to"),
     "a name without a class": ({"usr_1/letter.tiff": picture()}, "the name tells no class"),
     "numbers without truth": ({"00000.tiff": picture()}, "no ground_truth.txt"),
-    "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line \[2\]"),
-    "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image \[3\]"),
+    "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line: \[2\]"),
+    "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image: \[3\]"),
     "a truth of another kind": (numbered_files("class,file\n"), "cannot read the line"),
     "an unknown class in the truth": (numbered_files("0 200\n"), "unknown class 200"),
     "nothing": ({"readme.txt": b"hello"}, "holds no images"),
@@ -254,7 +254,7 @@ def mirror(tmp_path, monkeypatch):
     "Data", "No image stands in two splits; Tamil writers in training and validation differ"
 )
 def test_both_splits_from_a_mirror(mirror, capsys):
-    archive._print_citation.cache_clear()
+    archive._print_once.cache_clear()
     official = tamil.tamil(profile.current(), side=32)
     assert capsys.readouterr().out.count(archive.CITATION) == 1, "said once, when first fetched"
     assert official.source == "full" and official.test.writers is None

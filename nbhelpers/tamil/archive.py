@@ -15,7 +15,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -45,23 +45,24 @@ _HOMES = (
 )
 
 
-def _archives(name: str, git_blob: str, repacked: str) -> tuple[sources.Archive, sources.Archive]:
+def _archives(part: str, git_blob: str, repacked: str) -> tuple[sources.Archive, ...]:
     """Return the same images repacked, for mirrors, and the archive as HP Labs publish it."""
-    published = f"{name}.tar.gz"
-    urls = tuple(home + published for home in _HOMES)
+    name = f"hpl-tamil-iwfhr06-{part}-offline.tar"
     return (
-        sources.Archive(f"hpl-tamil/{name}.tar.xz", f"sha256:{repacked}", ()),
-        sources.Archive(f"hpl-tamil/{published}", f"git-blob:{git_blob}", urls),
+        sources.Archive(f"hpl-tamil/{name}.xz", f"sha256:{repacked}", ()),
+        sources.Archive(
+            f"hpl-tamil/{name}.gz", f"git-blob:{git_blob}", tuple(f"{h}{name}.gz" for h in _HOMES)
+        ),
     )
 
 
 TRAIN = _archives(
-    "hpl-tamil-iwfhr06-train-offline",
+    "train",
     "6c575f4833ae2cd8293c5c460b8f7993b589b5f8",
     "69d2c6cc707ccf78ed82c0e5e92b7d760020e9a55889928ac1341694bd9bcd3b",
 )
 TEST = _archives(
-    "hpl-tamil-iwfhr06-test-offline",
+    "test",
     "09cd8aeed231904226d2be4a96353c98915f1a0b",
     "732060072ec43790d1d290d7d0ad6f3bcacd1a39114719b5c8c9fae34755184b",
 )
@@ -80,8 +81,7 @@ class Characters:
     writers: np.ndarray  # int64 [n]; UNKNOWN where the names do not tell
     sizes: np.ndarray  # int32 [n, 2], height and width of the original pictures in pixels
     skipped: int  # how many files were no images (`._*`, `.DS_Store`, `Thumbs.db` and other)
-    damaged: np.ndarray = field(default_factory=lambda: np.array([], np.str_))
-    """str [k], images that are left out: where they lie, and what is wrong with them."""
+    damaged: np.ndarray  # str [k], images that are left out: where they lie, what is wrong
 
     def __getitem__(self, rows: np.ndarray) -> Characters:
         """Return the characters at `rows`."""
@@ -95,19 +95,14 @@ class Characters:
 def tamil(
     run: Profile, side: int = 64, split: str = "official", proportions: str = "kept"
 ) -> Dataset:
-    """Return HPL Tamil as three splits of square images.
+    """Return HPL Tamil as three splits of square images, `side` pixels wide and high.
 
     `official`: the competition's test split, whose 26,926 images come from writers of their own;
     its training split is divided so that validation, too, has writers of its own (one in ten).
     `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
     validation; only to compare with numbers published on such a split. Images of the competition's
-    test split have writer -1 there. NBHELPERS_DAMAGED=skip leaves damaged images out.
-
-    Args:
-        run: decides how many images are used.
-        side: of the images, in pixels.
-        split: `official` or `random`.
-        proportions: of the letters, `kept` or `adapted`; see `fitted`.
+    test split have writer -1 there. The proportions of letters are `kept` or `adapted`: see
+    `fitted`. NBHELPERS_DAMAGED=skip leaves damaged images out.
 
     Raises:
         ValueError: `split` or `proportions` is neither; and what `characters` raises.
@@ -120,7 +115,8 @@ def tamil(
         for name in ("labels", "writers")
     )
     if split == "official":
-        train, validation = _rows_by_writer(parts[0].writers, 0.1, run.seed)
+        divided = _rows_by_writer(parts[0].writers, 0.1, run.seed)
+        train, validation = map(torch.from_numpy, divided)
         test = torch.arange(len(parts[0].labels), len(labels))
     else:
         rest, test = data.stratified_rows(labels, len(labels) // 5, run.seed)
@@ -151,11 +147,8 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
     """Return what there is to learn from, what to test on, and where they come from.
 
     The source is `full` for the competition's two parts. Where neither cache, mirror nor internet
-    has them, synthetic writers stand in, under a banner, and the source is `sample`.
-
-    Args:
-        side: of the images, in pixels.
-        proportions: of the letters, `kept` or `adapted`; see `fitted`.
+    has them, synthetic writers stand in, under a banner, and the source is `sample`. Images have
+    `side` pixels along each side; for `proportions` see `fitted`.
 
     Raises:
         ValueError: `proportions` is neither.
@@ -175,13 +168,10 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
     return learn, test, "full"
 
 
-def _rows_by_writer(
-    writers: np.ndarray, share: float, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _rows_by_writer(writers: np.ndarray, share: float, seed: int) -> list[np.ndarray]:
     """Return the rows of most writers, and of the `share` that is held out with all they wrote."""
     divide = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    rest, held = next(divide.split(writers, groups=writers))
-    return torch.from_numpy(rest), torch.from_numpy(held)
+    return list(next(divide.split(writers, groups=writers)))
 
 
 def fetch(part: tuple[sources.Archive, ...]) -> Path:
@@ -199,7 +189,7 @@ def fetch(part: tuple[sources.Archive, ...]) -> Path:
         except sources.Unavailable as error:
             answers.append(str(error))
         else:
-            _print_citation()
+            _print_once(CITATION)
             return path
     raise sources.Unavailable("\n".join(answers))
 
@@ -210,22 +200,18 @@ def cached(part: tuple[sources.Archive, ...]) -> Path | None:
     return next((path for path, checksum in paths if sources.has_checksum(path, checksum)), None)
 
 
-@cache
-def _print_citation() -> None:
-    """Print the licence and what to cite, once a process however many archives it fetches."""
-    print(CITATION)
+_print_once = cache(print)  # however many archives a process fetches
 
 
 def _imported(archive: Path, side: int, proportions: str) -> Characters:
     """Read an archive, or what an earlier reading has kept."""
     _check(proportions)
     kept = archive.with_name(f"{archive.name}.{side}px-{proportions}-even.npz")
-    characters = _kept(kept, archive)
+    characters = None
     try:
-        if not characters:
+        if not (characters := _kept(kept, archive)):
             with FileLock(f"{kept}.lock"):  # one process reads, others wait for it
-                characters = _kept(kept, archive)
-                if not characters:
+                if not (characters := _kept(kept, archive)):
                     characters = read_characters(archive, side, proportions)
                     with sources.written(kept) as unfinished, unfinished.open("wb") as file:
                         np.savez(file, **vars(characters))
@@ -247,29 +233,27 @@ def _kept(kept: Path, archive: Path) -> Characters | None:
     return characters
 
 
-def _synthetic(side: int, proportions: str) -> tuple[Characters, Characters]:
+def _synthetic(side: int, proportions: str) -> list[Characters]:
     """Return synthetic writers to learn from, and others to test on: one in five."""
-    name = f"synthetic-{synthetic.edition()}.zip"
-    path = sources.data_folder() / "downloads" / "hpl-tamil" / name
+    folder = sources.data_folder() / "downloads" / "hpl-tamil"
+    path = folder / f"synthetic-{synthetic.edition()}.zip"
     if not path.exists():
-        _write_synthetic(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                if not path.exists():  # no other process has just done it
+                    _write_synthetic(path)
+        except OSError as error:
+            raise sources.WriteError(sources.cannot_write(path, error)) from error
     everything = _imported(path, side, proportions)
-    rest, held = _rows_by_writer(everything.writers, 0.2, seed=0)
-    return everything[rest.numpy()], everything[held.numpy()]
+    return [everything[rows] for rows in _rows_by_writer(everything.writers, 0.2, seed=0)]
 
 
 def _write_synthetic(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if path.exists():  # another process has just done it
-                return
-            print("Writing Tamil letters by synthetic writers, once: about 20 seconds")
-            with sources.written(path) as unfinished, zipfile.ZipFile(unfinished, "w") as packed:
-                for name, content in synthetic.pictures():
-                    packed.writestr(name, content)
-    except OSError as error:
-        raise sources.WriteError(sources.cannot_write(path, error)) from error
+    print("Writing Tamil letters by synthetic writers, once: about 20 seconds")
+    with sources.written(path) as unfinished, zipfile.ZipFile(unfinished, "w") as packed:
+        for name, content in synthetic.pictures():
+            packed.writestr(name, content)
 
 
 # ---------------------------------------------------------------------------------- the importer
@@ -291,13 +275,9 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
 
     The layouts: `usr_<writer>/<class>t<trial>.tiff` · `<class>t<trial>.usr_<writer>.tiff` ·
     `<class>u<writer>t<trial>.tiff` · `<number>.tiff` with a `ground_truth.txt` of
-    `<number> <class>` lines. Nothing is unpacked to disk. Each image is scaled to fit the square
-    (`fitted`), anti-aliased and centred, and its strokes made equally wide and dark (`even_pen`).
-
-    Args:
-        source: an archive or a folder.
-        side: of the squares, in pixels.
-        proportions: of the letters, `kept` or `adapted`; see `fitted`.
+    `<number> <class>` lines. Nothing is unpacked to disk. Each image is scaled to fit the square of
+    `side` pixels, its proportions `kept` or `adapted` (`fitted`), anti-aliased and centred, and its
+    strokes made equally wide and dark (`even_pen`).
 
     Raises:
         ValueError: `proportions` is neither.
@@ -310,9 +290,7 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
     _check(proportions)
     letters: list[_Letter] = []
     numbered: dict[int, _Letter | None] = {}  # None where the image is damaged
-    truth: dict[int, int] | None = None
-    damaged: list[str] = []
-    skipped = 0
+    truth, damaged, skipped = None, [], 0
     for name, content in _files(source):
         base = PurePosixPath(name).name
         if base == _GROUND_TRUTH:
@@ -337,17 +315,11 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
         raise DataError(f"{source}: holds no images of Tamil characters (*.tiff).")
     if skipped:
         print(f"{source.name}: {skipped:,} files that are no images were skipped")
-    _, labels, writers, images, sizes = zip(
-        *sorted(letters, key=lambda one: one.order), strict=True
-    )
-    return Characters(
-        np.stack(images),
-        np.array(labels, np.int64),
-        np.array(writers, np.int64),
-        np.array(sizes, np.int32),
-        skipped,
-        np.array(damaged, np.str_),
-    )
+    letters.sort(key=lambda letter: letter.order)
+    _, labels, writers, images, sizes = zip(*letters, strict=True)
+    labels, writers = np.array([labels, writers], np.int64)
+    sizes, names = np.array(sizes, np.int32), np.array(damaged, np.str_)
+    return Characters(np.stack(images), labels, writers, sizes, skipped, names)
 
 
 class _Damaged(Exception):
@@ -386,9 +358,8 @@ def _with_truth(
     without, unused = sorted(whole.keys() - truth.keys()), sorted(truth.keys() - numbered.keys())
     if without or unused:
         raise DataError(
-            f"{source}: {_GROUND_TRUTH} does not fit the images: {len(numbered):,} images, "
-            f"{len(truth):,} lines; images without a line {without[:3]}, "
-            f"lines without an image {unused[:3]}."
+            f"{source}: {_GROUND_TRUTH} does not fit the images. Images without a line: "
+            f"{without[:3]}; lines without an image: {unused[:3]}."
         )
     return [letter._replace(label=truth[number]) for number, letter in whole.items()]
 
@@ -428,8 +399,7 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise DataError(f"{source}: {name!r} would climb out of the folder; not read.")
             if size > MOST_FILE_BYTES and not _is_image(name):
-                most = f"{size:,} bytes, more than {MOST_FILE_BYTES:,}"
-                raise DataError(f"{source}: {name} has {most}; not read.")
+                raise DataError(f"{source}: {name} has {size:,} bytes, which is too many.")
             yield name, read() if size <= MOST_FILE_BYTES else None
     except (DataError, MemoryError):
         raise
