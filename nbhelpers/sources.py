@@ -79,8 +79,7 @@ def mode(name: str) -> str:
 def written(path: Path) -> Iterator[Path]:
     """Give a path to write to; what stands there takes the place of `path` when the block ends.
 
-    Where the block raises, or the process is killed, `path` stays as it was. Missing folders are
-    made.
+    If the block raises or the process is killed, `path` stays as it was. Folders are made.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
@@ -102,11 +101,11 @@ def cannot_write(path: Path, error: Exception) -> str:
     if isinstance(error, WriteError):
         return str(error)
     reason = getattr(error, "strerror", None) or error
-    instead = "work in a copy of the course in a folder that can be."
-    for name, folder in (("NBHELPERS_DATA", data_folder), ("NBHELPERS_ARTIFACTS", artifacts_root)):
-        if path.is_relative_to(folder()):
-            instead = f"set {name} to a folder that can be."
-    return f"{path} cannot be written to ({reason}). Free some space, or {instead}"
+    names = {data_folder(): "NBHELPERS_DATA", artifacts_root(): "NBHELPERS_ARTIFACTS"}
+    name = next((name for folder, name in names.items() if path.is_relative_to(folder)), None)
+    instead = f"set {name} to" if name else "work in a copy of the course in"
+    advice = f"Free some space, or {instead} a folder that can be."
+    return f"{path} cannot be written to ({reason}). {advice}"
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
@@ -123,8 +122,7 @@ def has_checksum(path: Path, checksum: str) -> bool:
 def fetch(archive: Archive) -> Path:
     """Return the path of a verified copy of `archive`, getting it if need be.
 
-    The order is cache, mirror, public internet. A file takes its final name only once its checksum
-    holds. Processes that start at once wait for the one that came first.
+    A file takes its name only once its checksum holds. Processes wait for the one that came first.
 
     Raises:
         Unavailable: no source has it; lists what each answered.
