@@ -130,17 +130,10 @@ def _mnist_split(archives: Sequence[sources.Archive], count: int) -> Split:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Read a gzipped IDX file of bytes, as MNIST is published in.
+    """Return the content of a gzipped IDX file of bytes, as MNIST is published in: uint8 `shape`.
 
     The format: two zero bytes, a byte for the type (8: unsigned bytes), one for the number of
     axes, the length of each axis (big-endian, 32 bits), then the values.
-
-    Args:
-        path: the `.gz` file.
-        shape: the shape it must have.
-
-    Returns:
-        uint8 `shape`.
 
     Raises:
         DataError: it is truncated, no IDX file of bytes, or of another shape.
@@ -228,11 +221,8 @@ def leave_out(
 ) -> None:
     """Go on without damaged images if NBHELPERS_DAMAGED is `skip`: say so, and keep their names.
 
-    Args:
-        source: the archive or folder that holds them.
-        damaged: of each, where it lies and what is wrong with it.
-        others: how many images are not damaged.
-        advice: what else to do about them.
+    Of each image in `source`, `damaged` tells where it lies and what is wrong with it; `others` are
+    not damaged. `advice` is what else to do.
 
     Raises:
         DataError: there are any, and NBHELPERS_DAMAGED is `stop`; counts them and names some.

@@ -143,7 +143,7 @@ BAD = {
     "numbers without truth": ({"00000.tiff": picture()}, "no ground_truth.txt"),
     "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line: \[2\]"),
     "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image: \[3\]"),
-    "a truth of another kind": (numbered_files("class,file\n"), "cannot read the line"),
+    "a truth of another kind": (numbered_files("class,file\n"), "is not a line of the form"),
     "an unknown class in the truth": (numbered_files("0 200\n"), "unknown class 200"),
     "nothing": ({"readme.txt": b"hello"}, "holds no images"),
     "a path that climbs out": ({"../usr_1/000t01.tiff": picture()}, "climb out of the folder"),

@@ -126,15 +126,14 @@ def tamil(
     for name, rows in (("train", train), ("validation", validation), ("test", test)):
         rows = rows[data.subset_rows(labels[rows], run.size(name), run.seed)]
         known = writers[rows] if (writers[rows] != UNKNOWN).any() else None
-        images = _taken([torch.from_numpy(part.images) for part in parts], rows)
+        images = _taken(*(torch.from_numpy(part.images) for part in parts), rows)
         splits[name] = Split(images, labels[rows], tuple(t for t, _ in class_table()), known)
     name = "HPL Tamil" if split == "official" else "HPL Tamil, random split"
     return Dataset(name, source, **splits)
 
 
-def _taken(images: list[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+def _taken(first: torch.Tensor, second: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return the images at `rows` of two tensors, numbered through, without joining these."""
-    first, second = images
     taken = torch.empty(len(rows), *first.shape[1:], dtype=first.dtype)
     for target, some in zip(taken.split(4096), rows.split(4096), strict=True):
         of_first = some < len(first)
@@ -369,15 +368,13 @@ def _ground_truth(name: str, content: bytes) -> dict[int, int]:
     for line in filter(str.strip, content.decode("ascii", errors="replace").split("\n")):
         match = re.fullmatch(r"\s*([0-9]{1,9})(?:\.tiff?)?\s+([0-9]{1,9})\s*", line)
         if not match:
-            said = repr(line if len(line) < 80 else line[:77] + "…")
-            raise DataError(f"{name}: cannot read the line {said}. Expected '<number> <class>'.")
+            raise DataError(f"{name}: {line[:80]!r} is not a line of the form '<number> <class>'.")
         truth[int(match[1])] = _class(match[2], name)
     return truth
 
 
 def _class(digits: str, name: str) -> int:
-    label = int(digits)
-    if label >= CLASSES:
+    if (label := int(digits)) >= CLASSES:
         raise DataError(f"{name}: unknown class {digits}. Expected 000 to {CLASSES - 1}.")
     return label
 
