@@ -27,9 +27,8 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from nbhelpers import checkpoints, networks, sources, training
+from nbhelpers import networks, sources, training
 from nbhelpers.data import Dataset, Split, resized
-from nbhelpers.progress import Progress
 from nbhelpers.training import History
 
 with warnings.catch_warnings():
@@ -394,7 +393,7 @@ class EpochTable(Callback):
     """Measures what `training.fit` measures, and shows it in one table at the end of each fit.
 
     fastai's own display leaves residue in saved notebooks, its training loss is a moving average,
-    and it has no training accuracy. Meanwhile a bar is shown where `progress.Progress` shows one.
+    and it has no training accuracy. Meanwhile a bar is shown where `training.fit` shows one.
 
     Args:
         name: what figures and tables call the model.
@@ -415,8 +414,8 @@ class EpochTable(Callback):
     def before_fit(self) -> None:
         """Show the bar."""
         self.first = self.history.epochs
-        self.bar = Progress(self.history, self.first + self.n_epoch, len(self.dls.train))
-        self.bar.__enter__()
+        steps = self.n_epoch * len(self.dls.train)
+        self.bar = training.progress_bar(self.history.name, steps)
 
     def before_epoch(self) -> None:
         """Expect nothing: the epoch may be skipped."""
@@ -432,7 +431,7 @@ class EpochTable(Callback):
         right = (self.pred.argmax(1) == labels).sum()
         self.batches.append((self.learn.loss.detach() * len(labels), right, len(labels)))
         if self.training:
-            self.bar.batch_done()
+            self.bar.update()
 
     def before_validate(self) -> None:
         """Stop the clock."""
@@ -447,14 +446,13 @@ class EpochTable(Callback):
         measured = (*trained, *self._means(), seconds)
         for entry, value in zip(fields(History)[1:], measured, strict=True):
             getattr(self.history, entry.name).append(value)
-        self.bar.epoch_done()
 
     def after_fit(self) -> None:
         """Put the table in the place of the bar."""
         import pandas as pd
         from IPython.display import display
 
-        self.bar.__exit__(CancelFitException, None, None)  # without its line: the table has it
+        self.bar.close()
         del self.bar
         history = self.history
         columns = {
@@ -508,16 +506,16 @@ class Checkpoint(Callback):
                 for name, rate in schedules.items()
             },
             "learning": [weights.requires_grad for weights in self.learn.model.parameters()],
-            "settings": checkpoints.settings(
+            "settings": (
                 self.n_epoch, self.dls.train.bs, size, statistics,
                 self.dls.train.augment, self.learn.loss_func,
             ),
         }  # fmt: skip
         name = self.learn.epoch_table.history.name
-        self.file = checkpoints.path(self.folder, name, how)
+        self.file = training.checkpoint_path(self.folder, name, how)
         self.first, before = 0, self.learn.epoch_table.history.epochs
         if self.file.exists():
-            self._restore(checkpoints.load(self.file))
+            self._restore(training.load_checkpoint(self.file))
             self.first = self.learn.epoch_table.history.epochs - before
             print(f"{name}: goes on after epoch {self.first}, from {self.file.name}")
 
@@ -529,14 +527,14 @@ class Checkpoint(Callback):
     def after_epoch(self) -> None:
         """Keep the state."""
         if self.epoch >= self.first:
-            checkpoints.save(self.file, self._state())
+            training.save_checkpoint(self.file, self._state())
 
     def _state(self) -> dict:
         return {
             "model": self.learn.model.state_dict(),
             "optimizer": self.learn.opt.state_dict(),
             "order": self.dls.train.rng.getstate(),
-            "random": training.random_state(),
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
             "history": asdict(history(self.learn)),
         }
 
@@ -544,7 +542,8 @@ class Checkpoint(Callback):
         self.learn.model.load_state_dict(state["model"])
         self.learn.opt.load_state_dict(state["optimizer"])
         self.dls.train.rng.setstate(state["order"])
-        training.set_random_state(state["random"])
+        torch.set_rng_state(state["random"][0])
+        torch.cuda.set_rng_state_all(state["random"][1:])
         vars(history(self.learn)).update(state["history"])
 
 

@@ -1,8 +1,8 @@
-"""What notebook 10 compares: the recorded models, and the recipes of the small ones by name.
+"""What notebooks 1 to 5 and 7 chose, on validation images: the one copy of it in the package.
 
-Notebooks 1 to 5 and 7 choose these settings, on validation images, and explain them. Here they
-stand once more, so that the same models can be trained with other seeds and with fewer labels. A
-recipe trained with the seed of the notebooks gives the notebooks' model.
+The notebooks explain these settings and write them out. Here they stand once more, so that the same
+models can be trained with other seeds, with fewer labels, by several processes and against the
+clock. A recipe trained with the seed of the notebooks gives the notebooks' model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nbhelpers import data, networks, reporting, training
-from nbhelpers.augmentation import RandomAffine
+from nbhelpers.augmentation import RandomAffine, RandomWarp
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
 from nbhelpers.training import History
@@ -24,19 +24,18 @@ from nbhelpers.training import History
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a notebook trains one of its small models: AdamW with a one-cycle schedule.
+    """How a notebook trains a model: AdamW with a one-cycle schedule, in batches of 256.
 
     Attributes:
         name: what the records call the model.
         notebook: whose model it is.
         network: builds it, untrained.
-        epochs: the entry of the profile that says how many.
+        epochs, band: the entries of the profile with their number and with its test accuracy.
         rate: the highest learning rate.
-        band: the entry of the profile with the band of its test accuracy.
         decay: the weight decay.
         augment: how training images are changed, if at all.
-        centre: subtracted from pixels in 0 to 1.
-        spread: what pixels are divided by after that.
+        smoothing: how much of the probability the wrong classes share.
+        centre, spread: subtracted from pixels in 0 to 1, and what they are then divided by.
         fast: whether it trains in the profile's fastest number format, in channels-last layout.
         early_top: where in the schedule the rate is highest, as a share of the steps.
         fused: whether the optimizer updates all weights in one go; its last digits differ.
@@ -44,12 +43,13 @@ class Recipe:
 
     name: str
     notebook: str
-    network: Callable[[], nn.Module]
+    network: Callable[..., nn.Module]
     epochs: str
-    rate: float
     band: str
+    rate: float
     decay: float = 0.01
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None
+    smoothing: float = 0.0
     centre: float = 0.0
     spread: float = 1.0
     fast: bool = True
@@ -58,43 +58,34 @@ class Recipe:
 
 
 _SLIGHTLY = RandomAffine(degrees=7, scale=0.07, shear=0.1, shift=0.04)
-
+LENET = Recipe("LeNet, AdamW one-cycle", "05", networks.lenet, "lenet", "lenet",
+               0.004, 0.01, _SLIGHTLY, centre=0.5, spread=0.5)  # fmt: skip
 MNIST = (
-    Recipe(
-        "linear, AdamW one-cycle", "01", networks.linear, "linear", 0.003, "linear", fast=False
-    ),
-    Recipe(
-        "784-30-10, AdamW one-cycle", "02", networks.two_layers, "two_layers", 0.01, "two_layers",
-        0.1, RandomAffine(degrees=5, scale=0.05, shift=0.02), fast=False,
-    ),
-    Recipe(
-        "784-300-50-10, AdamW one-cycle", "03", networks.three_layers, "three_layers", 0.003,
-        "three_layers", augment=RandomAffine(degrees=10, scale=0.1, shift=1.5 / 28),
-    ),
-    Recipe(
-        "small CNN, AdamW one-cycle", "04", networks.small_cnn, "small_cnn", 0.003, "small_cnn",
-        augment=_SLIGHTLY,
-    ),
-    Recipe(
-        "LeNet, AdamW one-cycle", "05", networks.lenet, "lenet", 0.004, "lenet",
-        augment=_SLIGHTLY, centre=0.5, spread=0.5,
-    ),
+    Recipe("linear, AdamW one-cycle", "01", networks.linear, "linear", "linear", 0.003, fast=False),
+    Recipe("784-30-10, AdamW one-cycle", "02", networks.two_layers, "two_layers", "two_layers",
+           0.01, 0.1, RandomAffine(degrees=5, scale=0.05, shift=0.02), fast=False),
+    Recipe("784-300-50-10, AdamW one-cycle", "03", networks.three_layers, "three_layers",
+           "three_layers", 0.003, 0.01, RandomAffine(degrees=10, scale=0.1, shift=1.5 / 28)),
+    Recipe("small CNN, AdamW one-cycle", "04", networks.small_cnn, "small_cnn", "small_cnn",
+           0.003, 0.01, _SLIGHTLY),
+    LENET,
 )  # fmt: skip
 
-_LETTERS = {"classes": 156, "side": 64}
+
+def _letters(name: str, network: Callable[..., nn.Module], band: str, rate: float) -> Recipe:
+    network = partial(network, classes=156, side=64)
+    return Recipe(name, "07", network, "tamil_ladder", band, rate, early_top=0.2, fused=True)
+
+
 TAMIL = (
-    Recipe(
-        "linear", "07", partial(networks.linear, **_LETTERS), "tamil_ladder", 0.0005,
-        "tamil_linear", early_top=0.2, fused=True,
-    ),
-    Recipe(
-        "4096-30-156", "07", partial(networks.two_layers, **_LETTERS), "tamil_ladder", 0.004,
-        "tamil_two_layers", early_top=0.2, fused=True,
-    ),
-    Recipe(
-        "4096-300-50-156", "07", partial(networks.three_layers, **_LETTERS), "tamil_ladder", 0.004,
-        "tamil_three_layers", early_top=0.2, fused=True,
-    ),
+    _letters("linear", networks.linear, "tamil_linear", 0.0005),
+    _letters("4096-30-156", networks.two_layers, "tamil_two_layers", 0.004),
+    _letters("4096-300-50-156", networks.three_layers, "tamil_three_layers", 0.004),
+)
+COMPACT_CNN = Recipe(  # as in `full`; the other profiles change letters less
+    "compact CNN", "07", networks.compact_cnn, "tamil_compact", "tamil_compact", 0.004, 0.05,
+    RandomWarp(degrees=12, scale=0.15, shear=0.25, shift=0.05, stretch=0.4, bend=0.02),
+    smoothing=0.1, early_top=0.2, fused=True,
 )  # fmt: skip
 
 
@@ -107,22 +98,15 @@ def train(
     epochs: int | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
-    """Train the model of `recipe` from `seed`.
+    """Train the model of `recipe`, one of `MNIST` or `TAMIL`; return it and what was measured.
 
     Args:
-        recipe: one of `MNIST` or `TAMIL`.
-        dataset: images of the size that the recipe's network takes.
+        recipe: its network takes images of the size that `dataset` has.
         run: says where, and for how many epochs.
         seed: of the initial weights, the order of the images and their changes.
         name: what figures and tables call the model; the recipe's if empty.
         epochs: how many, instead of the profile's.
         checkpoint: the folder of checkpoints, as in `training.fit`.
-
-    Returns:
-        the trained model, on the run's device, and what was measured.
-
-    Raises:
-        FloatingPointError: the loss is no longer a number.
     """
     torch.manual_seed(seed)
     layout = torch.channels_last if recipe.fast else torch.contiguous_format
@@ -132,19 +116,19 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, fused=recipe.fused
     )
+    steps = {"batches": len(batches), "epochs": epochs, "pct_start": recipe.early_top}
     history = training.fit(
         model,
         batches,
         _batches(recipe, dataset.validation, run, 512),
         optimizer=optimizer,
         epochs=epochs,
-        schedule=training.one_cycle(
-            optimizer, recipe.rate, len(batches), epochs, pct_start=recipe.early_top
-        ),
+        schedule=training.one_cycle(optimizer, recipe.rate, **steps),
         augment=recipe.augment,
         precision=_precision(recipe, run),
         name=name or recipe.name,
         checkpoint=checkpoint,
+        settings=[dataset.fingerprint, recipe.augment, recipe.centre, recipe.spread],
     )
     return model, history
 
@@ -159,14 +143,9 @@ def test(
     recipe: Recipe, model: nn.Module, history: History, dataset: Dataset, run: Profile
 ) -> reporting.Result:
     """Return a trained model's result on the test images, read this one time."""
-    return reporting.test_result(
-        model,
-        history,
-        dataset.test,
-        probabilities(recipe, model, dataset.test, run),
-        recipe=f"notebook {recipe.notebook}",
-        band=run.band(recipe.band, dataset.source),
-    )
+    answers = probabilities(recipe, model, dataset.test, run)
+    facts = {"recipe": f"notebook {recipe.notebook}", "band": run.band(recipe.band, dataset.source)}
+    return reporting.test_result(model, history, dataset.test, answers, **facts)
 
 
 test.__test__ = False  # pytest: a name, not a test
@@ -193,11 +172,9 @@ def resnet18(
     history = vision.history(learn)
     history.name = f"ResNet-18, one epoch, seed {seed}"
     learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
-    probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
-    band = run.band("resnet18", dataset.source)
-    return reporting.test_result(
-        learn.model, history, dataset.test, probabilities, recipe="notebook 06", band=band
-    )
+    answers, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
+    facts = {"recipe": "notebook 06", "band": run.band("resnet18", dataset.source)}
+    return reporting.test_result(learn.model, history, dataset.test, answers, **facts)
 
 
 def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: int) -> data.Batches:
@@ -207,13 +184,3 @@ def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: i
 
 def _precision(recipe: Recipe, run: Profile) -> torch.dtype:
     return run.precision if recipe.fast else torch.float32
-
-
-def recorded(run: Profile, dataset: Dataset) -> list[reporting.Result]:
-    """Return all models that notebooks have recorded under this profile and on this data.
-
-    They come in the order of the notebooks. The list is empty where none has been run. Notebook 10,
-    which asks for them, and 11 are left out, so that they change nothing when run again.
-    """
-    records = sorted(reporting.records_folder(run, dataset).glob("0[0-9]_*.json"))
-    return [r for path in records for r in reporting.recorded(run, dataset, path.stem)]
