@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
@@ -72,7 +73,7 @@ class Score:
 
 
 def one_cycle(
-    optimizer: torch.optim.Optimizer, highest: float, batches: int, epochs: int, **options: float
+    optimizer: Optimizer, highest: float, batches: int, epochs: int, **options: float
 ) -> OneCycleLR:
     """Return a schedule that warms up to the learning rate `highest`, then cools to almost none.
 
@@ -86,7 +87,7 @@ def fit(
     train: Iterable[Batch],
     validation: Iterable[Batch],
     *,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     epochs: int,
     schedule: LRScheduler | None = None,
     loss_function: Loss = functional.cross_entropy,
@@ -107,8 +108,7 @@ def fit(
         precision: float32, or bfloat16 for automatic mixed precision.
         checkpoint: a folder for a file that keeps the state after each epoch. A training that
             begins as the one did that left a file there goes on from that file.
-        settings: all else that decides the numbers, such as the data's fingerprint and `augment`;
-            compared as text, or as tensors.
+        settings: all else that decides the numbers, such as the data's fingerprint and `augment`.
         after_epoch: called after each epoch with its number, from 0, and all measured so far.
 
     Raises:
@@ -121,7 +121,8 @@ def fit(
     if checkpoint:
         how = (str(model), epochs, precision, settings)
         checkpoint = checkpoint_path(checkpoint, name, _state(*now), how)
-        _resume(checkpoint, *now)
+        if checkpoint.exists():
+            _resume(checkpoint, *now)
     with progress_bar(name, (epochs - history.epochs) * len(train)) as bar:
         for epoch in range(history.epochs, epochs):
             for batches in (train, validation):
@@ -201,8 +202,8 @@ def parameter_count(model: nn.Module) -> int:
 
 def progress_bar(name: str, steps: int) -> tqdm:
     """Return a bar, shown in notebooks and terminals unless `NB_HEADLESS` is set."""
-    hidden = bool(os.environ.get("NB_HEADLESS")) or not _first_process()
-    return tqdm(desc=name, total=steps, leave=False, disable=hidden or None)
+    hidden = bool(os.environ.get("NB_HEADLESS")) or not _first_process() or None
+    return tqdm(desc=name, total=steps, leave=False, disable=hidden)
 
 
 class CheckpointError(RuntimeError):
@@ -222,22 +223,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Return what `save_checkpoint` wrote, tensors on the CPU, or raise a `CheckpointError`."""
     try:
         with zipfile.ZipFile(path) as file:
-            if changed := file.testzip():  # torch.load does not look
-                raise ValueError(f"{changed} has changed")
+            if file.testzip():  # names a part with a wrong checksum; torch.load does not look
+                raise ValueError
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damage has many names
-        what = f"{path}: damaged, or no checkpoint ({type(error).__name__}: {error})"
+        what = f"{path}: damaged, or no checkpoint ({type(error).__name__})"
         raise CheckpointError(f"{what}. Delete it to train from the beginning.") from None
 
 
 def checkpoint_path(folder: Path, name: str, *beginning: Any) -> Path:
-    """Return where the checkpoint lies of a training that begins like this, if it exists.
+    """Return where the checkpoint lies of a training that begins like this, if there is one.
 
-    Its name holds a digest of `beginning`: tensors and, compared as text, all else that decides
-    how the training goes, in lists and dicts.
+    Its name holds a digest of `beginning`: tensors, lists and dicts, and all else as text.
     """
-    digest = hashlib.sha256(name.encode())
-    left = [*beginning]
+    digest, left = hashlib.sha256(name.encode()), [*beginning]
     while left:
         part = left.pop()
         if isinstance(part, torch.Tensor):
@@ -256,8 +255,8 @@ def _first_process() -> bool:  # the only one, or number 0 of those that torchru
 
 def _note(history: History, learnt: Score, judged: Score, seconds: float) -> None:
     if not math.isfinite(learnt.loss):
-        where = f"{history.name}: the loss in epoch {history.epochs + 1} is {learnt.loss}"
-        raise FloatingPointError(f"{where}. A smaller learning rate usually helps.")
+        what = f"{history.name}: the loss in epoch {history.epochs + 1} is {learnt.loss}"
+        raise FloatingPointError(f"{what}. A smaller learning rate usually helps.")
     for part, score in (("train", learnt), ("validation", judged)):
         getattr(history, f"{part}_loss").append(score.loss)
         getattr(history, f"{part}_accuracy").append(score.accuracy)
@@ -271,8 +270,6 @@ def _state(parts: list, order: torch.Generator | None, history: History) -> dict
 
 
 def _resume(path: Path, parts: list, order: torch.Generator | None, history: History) -> None:
-    if not path.exists():
-        return
     state = load_checkpoint(path)
     for part, its_state in zip(parts, state["parts"], strict=True):
         part.load_state_dict(its_state)

@@ -356,7 +356,7 @@ from pathlib import Path
 import nbformat, torch
 from course import execute
 from handwriting import mine, models
-from nbhelpers import checkpoints, data, networks, profile, reporting, training
+from nbhelpers import data, networks, profile, reporting, training
 disk, kind = Path(sys.argv[1]), sys.argv[2]
 run = profile.current()
 digits = data.mnist(run)
@@ -375,7 +375,8 @@ tiny = Path("tiny.ipynb")
 def write(times):
     yield "record", lambda: reporting.record(run, digits, "01", [result] * times)
     yield "model", lambda: models.save(model, "linear", run, digits, result, **how)
-    yield "checkpoint", lambda: checkpoints.save(disk / "artifacts" / "state", state | {"n": times})
+    kept = disk / "artifacts" / "state"
+    yield "checkpoint", lambda: training.save_checkpoint(kept, state | {"n": times})
     yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
     yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
 
@@ -447,12 +448,10 @@ from course import doctor, execute, readme
 from handwriting import ink, mine, models, pad, wild
 from nbhelpers import (
     augmentation,
-    checkpoints,
     data,
-    leaderboard,
     networks,
     profile,
-    progress,
+    recipes,
     reporting,
     sources,
     tamil,

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from nbhelpers import progress, reporting, sources, training, vision
+from nbhelpers import reporting, sources, training, vision
 from nbhelpers.data import Dataset, Split
 
 pytestmark = pytest.mark.filterwarnings(
@@ -321,26 +321,6 @@ def test_nothing_but_tables_is_shown(dataset, tmp_path, tables, capfd):
 
 def small(dataset):
     return Dataset("small", "full", dataset.train[:32], dataset.validation[:8], dataset.test)
-
-
-def test_live_bar_leaves_nothing(dataset, tmp_path, monkeypatch, capfd):
-    contents = []
-
-    def display(content, display_id=False, **_):
-        contents.append(content)
-        number = len(contents) - 1
-        return type("Handle", (), {"update": lambda _, new: contents.__setitem__(number, new)})()
-
-    monkeypatch.delenv("NB_HEADLESS")
-    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
-    monkeypatch.setattr(progress, "REDRAW_SECONDS", 0)
-    monkeypatch.setattr("IPython.display.display", display)
-    learn = new_learner(small(dataset), tmp_path, of=SMALL)
-    learn.fit_one_cycle(1, 0.01)
-    *bar_and_curves, table = contents
-    assert [content.data for content in bar_and_curves] == ["", ""]
-    assert list(table.index) == [1]
-    assert capfd.readouterr() == ("", "")
 
 
 def test_stages_are_saved_and_loaded(trained, dataset, tmp_path):

@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, networks, profile, reporting, tamil, training
+from nbhelpers import augmentation, data, networks, profile, recipes, reporting, tamil, training
 from nbhelpers.sources import project_folder
 
 
@@ -177,15 +177,16 @@ def our_tamil(
     networks.fast_on_small_maps(model)
     how = {"sides": sides, "device": run.device}
     train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **how)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
+    decay, top = recipes.COMPACT_CNN.decay, recipes.COMPACT_CNN.early_top
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=decay, fused=True)
     history = training.fit(
         model,
         train,
         data.Batches(hpl.validation[:1000], 1000, **how),
         optimizer=optimizer,
-        schedule=training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=0.2),
+        schedule=training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=top),
         epochs=len(sides),
-        loss_function=nn.CrossEntropyLoss(label_smoothing=0.1),
+        loss_function=nn.CrossEntropyLoss(label_smoothing=recipes.COMPACT_CNN.smoothing),
         augment=augmentation.RandomWarp(8, 0.1, 0.15, 0.04, stretch=0.2, bend=0.01),
         precision=run.precision,
     )
