@@ -1,8 +1,7 @@
 """What notebooks 1 to 5 and 7 chose, on validation images: the one copy of it in the package.
 
-The notebooks explain these settings and write them out. Here they stand once more, so that the same
-models can be trained with other seeds, with fewer labels, by several processes and against the
-clock. A recipe trained with the seed of the notebooks gives the notebooks' model.
+The notebooks explain these settings and write them out. With their seed a recipe gives their model;
+it can be trained with other seeds, with fewer labels and by several processes as well.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ class Recipe:
         name: what the records call the model.
         notebook: whose model it is.
         network: builds it, untrained.
-        epochs, band: the entries of the profile with their number and with its test accuracy.
+        epochs, band: the entries of the profile with their number and the band of its accuracy.
         rate: the highest learning rate.
         decay: the weight decay.
         augment: how training images are changed, if at all.
         smoothing: how much of the probability the wrong classes share.
         centre, spread: subtracted from pixels in 0 to 1, and what they are then divided by.
         fast: whether it trains in the profile's fastest number format, in channels-last layout.
-        early_top: where in the schedule the rate is highest, as a share of the steps.
+        early_top: after which share of the steps the rate is highest.
         fused: whether the optimizer updates all weights in one go; its last digits differ.
     """
 
@@ -102,10 +101,8 @@ def train(
 
     Args:
         recipe: its network takes images of the size that `dataset` has.
-        run: says where, and for how many epochs.
+        run: says where, and for how many epochs unless `epochs` does.
         seed: of the initial weights, the order of the images and their changes.
-        name: what figures and tables call the model; the recipe's if empty.
-        epochs: how many, instead of the profile's.
         checkpoint: the folder of checkpoints, as in `training.fit`.
     """
     torch.manual_seed(seed)
@@ -154,10 +151,7 @@ test.__test__ = False  # pytest: a name, not a test
 def resnet18(
     dataset: Dataset, run: Profile, seed: int, checkpoint: Path | None = None
 ) -> reporting.Result:
-    """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it.
-
-    The order of the images follows `seed`, too; notebook 6 itself leaves that at 0.
-    """
+    """Train notebook 6's ResNet-18 for its one epoch from `seed`, order of images included."""
     from nbhelpers import vision  # fastai takes some seconds to import
 
     train = data.subset(dataset.train, run.size("resnet18_train"), run.seed)

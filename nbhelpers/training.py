@@ -33,10 +33,9 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass
 class History:
-    """What a training of the model `name` measured, one entry an epoch.
+    """What was measured in each epoch: means over images, in training while the model was changing.
 
-    Losses and accuracies are means over images, in training while the model was still changing;
-    seconds are those of training so far, without validation.
+    `name` is the model's in figures and tables; seconds are of training so far, without validation.
     """
 
     name: str
@@ -119,10 +118,10 @@ def fit(
     parts = [part for part in (model, optimizer, schedule) if part is not None]
     now = (parts, getattr(train, "generator", None), history)
     if checkpoint:
-        how = (str(model), epochs, precision, settings)
-        checkpoint = checkpoint_path(checkpoint, name, _state(*now), how)
-        if checkpoint.exists():
-            _resume(checkpoint, *now)
+        how = [str(model), epochs, precision, settings]
+        file = checkpoint_path(checkpoint, name, _state(*now), how)
+        if file.exists():
+            _resume(file, *now)
     with progress_bar(name, (epochs - history.epochs) * len(train)) as bar:
         for epoch in range(history.epochs, epochs):
             for batches in (train, validation):
@@ -132,8 +131,7 @@ def fit(
             loss_sum = torch.zeros((), device=device)
             correct, images = torch.zeros((), dtype=torch.int64, device=device), 0
             for inputs, labels in train:
-                if augment:
-                    inputs = augment(inputs)
+                inputs = augment(inputs) if augment else inputs
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     logits = model(inputs)
                 loss = loss_function(logits.float(), labels)
@@ -152,8 +150,8 @@ def fit(
             _note(history, learnt, judged, seconds)
             after_epoch(epoch, history)
             if checkpoint:
-                save_checkpoint(checkpoint, _state(*now))
-    if history.epochs and _first_process():
+                save_checkpoint(file, _state(*now))
+    if history.epochs:
         print(history)
     return history
 
@@ -191,8 +189,7 @@ def predict(
     model.eval()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         answers = [(model(inputs).float().softmax(1), labels) for inputs, labels in batches]
-    probabilities, labels = (torch.cat(part).cpu() for part in zip(*answers, strict=True))
-    return probabilities, labels
+    return tuple(torch.cat(part).cpu() for part in zip(*answers, strict=True))
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -202,8 +199,7 @@ def parameter_count(model: nn.Module) -> int:
 
 def progress_bar(name: str, steps: int) -> tqdm:
     """Return a bar, shown in notebooks and terminals unless `NB_HEADLESS` is set."""
-    hidden = bool(os.environ.get("NB_HEADLESS")) or not _first_process() or None
-    return tqdm(desc=name, total=steps, leave=False, disable=hidden)
+    return tqdm(desc=name, total=steps, leave=False, disable=os.environ.get("NB_HEADLESS") or None)
 
 
 class CheckpointError(RuntimeError):
@@ -211,10 +207,10 @@ class CheckpointError(RuntimeError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write what `state_dict()` and the like give; of several processes, only the first does."""
+    """Write what `state_dict()` and the like give."""
     content = io.BytesIO()  # torch.save would hide what the system says of a full disk
     torch.save(state, content)
-    if _first_process():
+    if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, only the first writes
         with written(path) as unfinished:
             unfinished.write_bytes(content.getbuffer())
 
@@ -226,17 +222,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             if file.testzip():  # names a part with a wrong checksum; torch.load does not look
                 raise ValueError
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage has many names
-        what = f"{path}: damaged, or no checkpoint ({type(error).__name__})"
-        raise CheckpointError(f"{what}. Delete it to train from the beginning.") from None
+    except Exception:  # damage has many names
+        raise CheckpointError(f"{path}: damaged or foreign. Delete it to begin anew.") from None
 
 
 def checkpoint_path(folder: Path, name: str, *beginning: Any) -> Path:
-    """Return where the checkpoint lies of a training that begins like this, if there is one.
-
-    Its name holds a digest of `beginning`: tensors, lists and dicts, and all else as text.
-    """
-    digest, left = hashlib.sha256(name.encode()), [*beginning]
+    """Return where a training has its checkpoint; the name ends with a digest of how it begins."""
+    digest, left = hashlib.sha256(name.encode()), [*beginning]  # tensors, and all else as text
     while left:
         part = left.pop()
         if isinstance(part, torch.Tensor):
@@ -247,10 +239,6 @@ def checkpoint_path(folder: Path, name: str, *beginning: Any) -> Path:
             digest.update(f"{part};".encode())
     readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return Path(folder) / f"{readable}-{digest.hexdigest()[:12]}.pt"
-
-
-def _first_process() -> bool:  # the only one, or number 0 of those that torchrun started
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _note(history: History, learnt: Score, judged: Score, seconds: float) -> None:
