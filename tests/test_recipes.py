@@ -11,16 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import (
-    augmentation,
-    data,
-    networks,
-    profile,
-    recipes,
-    reporting,
-    sources,
-    training,
-)
+from nbhelpers import augmentation, data, networks, profile, recipes, sources, training
 
 
 @pytest.fixture
@@ -117,32 +108,18 @@ def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
 
 @pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
 def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
-    digits = noise(28, 10)
-    recipe = recipes.MNIST[0]
-    results = []
+    digits, recipe, found = noise(28, 10), recipes.MNIST[0], []
     for seed in (1, 1, 2):
-        model, history = recipes.train(recipe, digits, run, seed, name=f"seed {seed}")
-        results.append(recipes.test(recipe, model, history, digits, run))
-    first, again, other = (result.answers.confidence for result in results)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert results[2].name == "seed 2"
+        trained = recipes.train(recipe, digits, run, seed, name=f"seed {seed}")
+        found.append(recipes.test(recipe, *trained, digits, run))
+    first, again, other = (result.answers.confidence for result in found)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert found[2].name == "seed 2"
 
 
-def test_a_record_is_read_on_the_same_data_only(run, capsys):
-    digits, recipe = noise(28, 10), recipes.MNIST[0]
-    assert reporting.recorded(run, digits, "01_first") == []
-    trained = recipes.train(recipe, digits, run, 1, name="first")
-    result = recipes.test(recipe, *trained, digits, run)
-    reporting.record(run, digits, "01_first", [result], more={"measured": 3})
-    (found,) = reporting.recorded(run, digits, "01_first")
-    assert found.name == "first" and found.answers.predictions.shape == (40,)
-    others = noise(28, 10, images=200)
-    assert reporting.recorded(run, others, "01_first") == []
-    assert reporting.measured(run, digits, "01_first", "more") == {"measured": 3}
-    assert reporting.measured(run, others, "01_first", "more") is None
-
-
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
 def test_the_compact_cnn_is_that_of_notebook_7(run, monkeypatch):
     monkeypatch.setattr(profile.Profile, "size", lambda *_: 100)  # as in `full`
     marks = ["hands = augmentation.RandomWarp("]
