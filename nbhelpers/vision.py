@@ -530,9 +530,12 @@ class Checkpoint(Callback):
             training.save_checkpoint(self.file, self._state())
 
     def _state(self) -> dict:
+        optimizer = self.learn.opt.state_dict()
+        for group in optimizer["param_groups"]:  # fastai's schedules put NumPy's numbers there
+            group.update({k: v.item() for k, v in group.items() if isinstance(v, np.floating)})
         return {
             "model": self.learn.model.state_dict(),
-            "optimizer": self.learn.opt.state_dict(),
+            "optimizer": optimizer,
             "order": self.dls.train.rng.getstate(),
             "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
             "history": asdict(history(self.learn)),

@@ -106,6 +106,7 @@ def test_a_sweep_with_two_workers_goes_on_after_a_crash(notebook, tmp_path):
     images[labels == 1, 8:24, 8:24] = 255
     pictures = data.Split(images, labels, ("empty", "square"))
     scope |= {"learn": pictures[:64], "judge": pictures[64:]}
+    scope["DONE"] = (TrialState.COMPLETE, TrialState.PRUNED)
     execute("def sweep(", "name = f")
     seven = recipes.COMPACT_CNN
     settings = {"rate": seven.rate, "decay": seven.decay, "smoothing": 0.1, "strength": 1.0}
