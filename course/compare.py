@@ -1,7 +1,5 @@
 """Set the results of the runs on this machine beside the committed reference."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Execute the notebooks headless, keep clean copies under `build/`, sum up, and build the site."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -34,6 +32,8 @@ ALL = ("",)  # with which every name begins
 # waits for all, to compare them or to measure how fast processes are, has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
 AFTER |= {"10": ALL, "11": ALL}
+# What is told of each model at the end, and under which head.
+SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "source": "data"}
 # The models that come with the course, by the notebook that trains them.
 MODELS = {"05": "lenet", "07": "compact_cnn"}
 
@@ -56,17 +56,14 @@ def run(
 ) -> int:
     """Execute notebooks, sum up and build the site; return 0 if all went well.
 
-    While one notebook imports, reads or draws, which takes one core, another can compute; so two
-    run at once where there are several cores.
-
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
         force: execute those too that have not changed since they were last executed.
         publish: also write the executed notebooks over the committed ones, and their records to
             `results/`.
-        jobs: how many run at once, at least 1, on a CPU at most as many as it has threads, since
-            more threads than cores mostly wait for one another. By default 2 there; 1 on a GPU,
-            and for `publish`, since seconds that others read should be of one training alone.
+        jobs: how many run at once, at least 1. On a CPU 2 by default, as one can compute while
+            another imports or draws, and at most as many as it has threads. Otherwise 1, and for
+            `publish`, since seconds that others read should be of one training alone.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
@@ -152,9 +149,8 @@ def _rows(
     """
     todo: dict[str, tuple[Path, str]] = {}
     for path in paths:
-        known, digest = (
-            results.read(build / f"{path.stem}.json"), stamp(path, here.place, project_folder()),
-        )  # fmt: skip
+        known = results.read(build / f"{path.stem}.json")
+        digest = stamp(path, here.place, project_folder())
         if force or known.get("stamp") != digest or not (build / path.name).exists():
             todo[path.stem] = path, digest
             continue
@@ -188,24 +184,18 @@ def _rows(
 def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
     """Return what gives notebooks one after the other, and how many seconds are left from each on.
 
-    One that `results/durations.json` does not tell of counts as one second.
+    `results/durations.json` says what each took; one that is not there counts as one second.
     """
     seconds = results.read(project_folder() / "results" / "durations.json").get(place, {})
-    earlier = {
-        name: [other for other in names if other < name and other.startswith(_after(name))]
-        for name in names
-    }
+    after = {name: AFTER.get(name[:2], ()) for name in names}
+    earlier = {n: [o for o in names if o < n and o.startswith(after[n])] for n in names}
     left: dict[str, float] = {}
     for name in sorted(names, reverse=True):
-        waiting = [left[other] for other in left if name in earlier[other]]
-        left[name] = seconds.get(name, 1.0) + max(waiting, default=0.0)
+        later = [left[other] for other in left if name in earlier[other]]
+        left[name] = seconds.get(name, 1.0) + max(later, default=0.0)
     order = TopologicalSorter(earlier)
     order.prepare()
     return order, left
-
-
-def _after(name: str) -> tuple[str, ...]:
-    return AFTER.get(name[:2], ())
 
 
 def _prepare(
@@ -217,7 +207,7 @@ def _prepare(
         for kept in artifacts_root().glob(f"{here.place}*/checkpoints/{name}"):
             shutil.rmtree(kept)
     settings = {"NB_HEADLESS": "1", "NB_PROFILE": here.name}
-    if jobs > 1 and _after(name) != ALL:
+    if jobs > 1 and AFTER.get(name[:2]) != ALL:
         settings["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // jobs))
     return settings
 
@@ -227,10 +217,7 @@ Begin = Callable[[Path, Path, dict[str, str]], "Future[str | None]"]
 
 @contextlib.contextmanager
 def _kernels(jobs: int) -> Iterator[Begin]:
-    """Give a function that begins to execute a notebook in a thread, as `notebook` does.
-
-    Where an exception ends the block, such as Ctrl-C, all kernels are killed first.
-    """
+    """Give a function that begins to execute a notebook in a thread; Ctrl-C kills all kernels."""
     clients: dict[Future, NotebookClient] = {}
 
     def begin(path: Path, executed: Path, settings: dict[str, str]) -> Future[str | None]:
@@ -366,24 +353,17 @@ def _print_summary(rows: list[_Row], place: str) -> None:
     for row in rows:
         paths = artifacts_root().glob(f"{place}*/records/{row.name}.json")
         newest = sorted(paths, key=lambda path: path.stat().st_mtime)[-1:]
-        models = [
-            (
-                model["name"],
-                f"{model['test_accuracy']:.4f}",
-                "yes" if model["in_band"] else "NO",
-                model["data"]["source"],
-            )
-            for model in results.models([] if row.error else newest)
-        ] or [("failed" if row.error else "no model", "", "", "")]
-        lines += [(row.name, f"{row.seconds:.0f} s", *model) for model in models]
-    heads = ["notebook", "time", "model", "test", "in its band", "data"]
-    print(f"\n{pd.DataFrame(lines, columns=heads).to_string(index=False)}\n", flush=True)
+        none = {"name": "failed" if row.error else "no model"}
+        for model in results.models([] if row.error else newest) or [none]:
+            lines.append({"notebook": row.name, "time": f"{row.seconds:.0f} s"} | model)
+    table = pd.DataFrame(lines).reindex(columns=["notebook", "time", *SUMMARY])
+    table = table.rename(columns=SUMMARY).to_string(
+        index=False, na_rep="", float_format="{:.4f}".format
+    )
+    print(f"\n{table}\n", flush=True)
 
 
 def build_site(root: Path, executed: Path) -> bool:
-    """Build the web site from copies in `executed`, as its `build.py` says; return if it failed.
-
-    A process of its own keeps what Sphinx imports, and what it may do wrong, away from results.
-    """
+    """Build the web site from executed copies, in a process of its own; return if it failed."""
     program = str(root / "course" / "site" / "build.py")
     return subprocess.run([sys.executable, program, "--executed", str(executed)]).returncode != 0

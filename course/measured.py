@@ -1,7 +1,5 @@
 """The promises that are measured, not tested: speeds, and the same again from each notebook."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

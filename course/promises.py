@@ -6,8 +6,6 @@ into `results/promises.json`, which is committed, and from there into the tables
 row of `make verify` are not tests: see `measured.py`.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """Write what was measured into the README and into the site's page of results, between markers."""
 
-from __future__ import annotations
-
 import statistics
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Read and keep what runs have measured: JSON files, whose format is all that this depends on."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,13 +41,14 @@ def models(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
     Args:
         paths: of records, whose folders say the profile and the device: a model's `place`, such as
-            `full-cpu`; its `notebook` and `data` stand in the record.
+            `full-cpu`; its `notebook` and the data's `source` stand in the record.
     """
     found = []
     for path in sorted(paths, key=lambda path: (path.stem, path.parent)):
         entry = read(path)
         folder = path.parent.parent if path.parent.name == "records" else path.parent
-        about = {"notebook": entry["notebook"], "data": entry["data"], "place": folder.name}
+        about = {"notebook": entry["notebook"], "place": folder.name}
+        about["source"] = entry["data"]["source"]
         found += [model | about for model in entry["models"]]
     return found
 

@@ -4,8 +4,6 @@ Of the packages it covers what the notebook imports, and what those modules impo
 data files whose names they mention. So nothing runs again because another module has changed.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import os

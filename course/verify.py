@@ -1,12 +1,9 @@
 """Execute notebooks twice, each time from scratch, and say what came out differently.
 
-The first run leaves executed copies. nbval executes these again, and compares what each cell shows:
-text, tables, and pictures byte for byte. `verify.cfg` names what may differ, which are times. A
-cell whose metadata have the tag `times`, such as one with a figure drawn from seconds, is executed
-and not compared. The models' recorded answers must be the same, bit for bit.
+nbval executes the copies that the first run leaves again, and compares what each cell shows,
+pictures byte for byte. `verify.cfg` names what may differ, which are times; a cell with the tag
+`times`, such as one that draws seconds, is not compared. Recorded answers must be the same.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
@@ -32,8 +29,6 @@ COMMAND = [
 
 def run(wanted: list[str], full: list[str]) -> int:
     """Execute notebooks twice below `build/verify/`; return 0 if all went well and nothing differs.
-
-    How many differences each notebook has is told in `build/verify/outcome.json`.
 
     Args:
         wanted: numbers such as `01` of notebooks for the smoke profile; all of them if empty.

@@ -14,7 +14,8 @@ for place in ("smoke-cpu", "smoke-cpu-sample"):
     folder = Path(os.environ["NBHELPERS_ARTIFACTS"], place, "records")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("01_tiny.json", "01_tiny.npz", "01_tiny-second-split.json", "01_tiny_other.json"):
-        (folder / name).write_text('{"notebook": "01_tiny", "models": [], "data": {}}')
+        record = '{"notebook": "01_tiny", "models": [], "data": {"source": "full"}}'
+        (folder / name).write_text(record)
 """
 
 
@@ -44,7 +45,7 @@ def record(folder, notebook, accuracy, band=(0.9, 1.0), name="linear"):
         "in_band": band[0] <= accuracy <= band[1],
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    entry = {"notebook": notebook.split("-")[0], "models": [model], "data": {}}
+    entry = {"notebook": notebook.split("-")[0], "models": [model], "data": {"source": "full"}}
     (folder / f"{notebook}.json").write_text(json.dumps(entry))
 
 

@@ -12,10 +12,9 @@ LeNet trains once more both ways while another process keeps a core busy, as a b
 `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` a larger processor computes as an ordinary one.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -133,12 +132,13 @@ def our_tamil(
     size = {"sides": sides, "device": run.device}
     train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
+    schedule = training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=0.2)
     history = training.fit(
         model,
         train,
         data.Batches(hpl.validation[:1000], 1000, **size),
         optimizer=optimizer,
-        schedule=training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=0.2),
+        schedule=schedule,
         epochs=len(sides),
         loss_function=nn.CrossEntropyLoss(label_smoothing=0.1),
         augment=augmentation.RandomWarp(8, 0.1, 0.15, 0.04, stretch=0.2, bend=0.01),
@@ -153,13 +153,8 @@ def our_tamil(
 
 
 def _outcome(mark: float, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
-    return {
-        "seconds_an_epoch": seconds / epochs,
-        "epochs": epochs,
-        "seconds": seconds,
-        "accuracy": accuracy,
-        "reached": accuracy >= mark,
-    }
+    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
+    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
 
 
 def _told(name: str, mark: float, ours: dict, published: dict, **before: dict) -> dict[str, Any]:
@@ -180,11 +175,6 @@ def _told(name: str, mark: float, ours: dict, published: dict, **before: dict) -
     return found | ({"at_least": True} if at_least else {})
 
 
-def _both(contest: Contest, mnist: data.Dataset, run: profile.Profile, name: str) -> dict:
-    ours = apart(our_way, contest, mnist, run)
-    return _told(name, contest.mark, ours, apart(published_way, contest, mnist))
-
-
 def main() -> None:
     """Run every contest, print a table and write it to results/."""
     run = profile.current()
@@ -194,10 +184,13 @@ def main() -> None:
     if "sample" in (mnist.source, hpl.source):
         raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
-    contests = {c.name: _both(c, mnist, run, c.name) for c in (LENET, THREE_LAYERS)}
-    with busy():
-        name = f"{LENET.name}, one busy process beside"
-        contests[name] = _both(LENET, mnist, run, name)
+    contests = {}
+    for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
+        with busy() if beside else nullcontext():
+            ours = apart(our_way, contest, mnist, run)
+            published = apart(published_way, contest, mnist)
+        name = contest.name + beside
+        contests[name] = _told(name, contest.mark, ours, published)
     name, ours = "compact CNN (Tamil)", our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())

@@ -1,7 +1,5 @@
 """What the benchmarks share: a clock, a busy process, a process apart, and the record."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time

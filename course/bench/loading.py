@@ -8,8 +8,6 @@ measured by itself. Models begin at random, which takes as long as beginning wit
 An epoch is timed on `IMAGES` training images, without the first `WARM_UP` batches, and scaled up.
 """
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 from dataclasses import replace
@@ -21,13 +19,13 @@ from PIL import Image
 from r5 import Clock, ImageDataLoaders, Resize, aug_transforms
 from torchvision.models import resnet34
 
+from course.measured import LOADER_SHARE
 from nbhelpers import augmentation, data, profile, vision
 
 IMAGES = 8_000
 SIDE = 24
 OUR_BATCH = 128
 WARM_UP = 2  # batches
-PROMISE = 0.15  # the largest share of an unfrozen epoch that our loader may take
 STAGES = ("frozen", "unfrozen")
 
 
@@ -39,10 +37,7 @@ def write_pictures(split: data.Split, folder: Path) -> None:
 
 
 def from_a_folder(folder: Path, run: profile.Profile) -> vision.Learner:
-    """Return R4's learner, with fastai's own batch size and number of workers, one for each core.
-
-    In the folder lie `train/<class>/<file>` and `valid/<class>/<file>`.
-    """
+    """Return R4's learner, with fastai's own batch size and number of workers."""
     torch.manual_seed(run.seed)
     how = {"item_tfms": Resize(SIDE), "batch_tfms": aug_transforms(do_flip=False)}
     dls = ImageDataLoaders.from_folder(folder, device=run.device, **how)
@@ -94,14 +89,11 @@ def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, 
             ("fastai, from a folder", theirs, torch.float32),
             ("ours, from memory", ours, run.precision),
         ):
-            got = ways[way] = {
-                "batch": learn.dls.bs,
-                "workers": learn.dls.train.fake_l.num_workers,
-                "precision": str(precision).removeprefix("torch."),
-                **time_training(learn, epoch),
-            }
+            dls, numbers = learn.dls, str(precision).removeprefix("torch.")
+            got = {"batch": dls.bs, "workers": dls.train.fake_l.num_workers, "precision": numbers}
+            got = ways[way] = got | time_training(learn, epoch)
             print(
-                f"{way:<23}{got['batch']:>6}{got['workers']:>9}{got['precision']:>11}"
+                f"{way:<23}{got['batch']:>6}{got['workers']:>9}{numbers:>11}"
                 f"{got['frozen']:>9.1f}{got['unfrozen']:>10.1f}"
             )
     return ways
@@ -118,14 +110,14 @@ def main() -> None:
     seconds = epoch * time_loading(from_memory(mnist, run))  # quick enough for all images
     shares = {stage: seconds / ways["ours, from memory"][stage] for stage in STAGES}
     print(f"Seconds an epoch of {epoch:,} images, measured on {len(few.train):,}.")
+    frozen, unfrozen = (f"{100 * shares[stage]:.1f} %" for stage in STAGES)
     print(
-        f"Our loader alone: {seconds:.2f} s, {100 * shares['unfrozen']:.1f} % of an unfrozen epoch"
-        f" (promised: at most {100 * PROMISE:.0f} %), {100 * shares['frozen']:.1f} % of a frozen"
-        " one.\n"
+        f"Our loader alone: {seconds:.2f} s, {unfrozen} of an unfrozen epoch (promised: at most "
+        f"{100 * LOADER_SHARE:.0f} %), {frozen} of a frozen one.\n"
     )
-    loader = {"seconds": seconds, "promise": PROMISE, "shares": shares}
     sizes = {"side": SIDE, "epoch": epoch, "measured": len(few.train)}
-    write("loading", run, ways=ways, our_loader=loader, **sizes)
+    loader = {"seconds": seconds, "promise": LOADER_SHARE, "shares": shares}
+    write("loading", run, **sizes, ways=ways, our_loader=loader)
 
 
 if __name__ == "__main__":

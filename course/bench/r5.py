@@ -10,8 +10,6 @@ at that speed, is a lower bound: with ImageNet's weights and an easier, random s
 body begins at random, which takes as long an epoch, and more epochs; the record says so.
 """
 
-from __future__ import annotations
-
 import re
 import tarfile
 import tempfile
@@ -48,7 +46,7 @@ class Clock(vision.Callback):
     def __init__(self, warm_up: int = 0, limit: float = 1e9, mark: float = 1e9) -> None:
         """Count after `warm_up` batches; stop after `limit` seconds or at the accuracy `mark`."""
         self.warm_up, self.limit, self.mark = warm_up, limit, mark
-        self.seconds, self.images, self.reached, self.stopped = 0.0, 0, 0.0, False
+        self.seconds, self.images, self.reached = 0.0, 0, 0.0
 
     def before_train(self) -> None:
         """Start the clock."""
@@ -61,16 +59,13 @@ class Clock(vision.Callback):
             if self.iter >= self.warm_up:
                 self.seconds += self.since - before
                 self.images += len(self.yb[0])
-            self._stop_if(self.seconds >= self.limit)
+            if self.seconds >= self.limit:
+                raise vision.CancelFitException
 
     def after_epoch(self) -> None:
         """Look at the accuracy."""
         self.reached = self.recorder.values[-1][-1]
-        self._stop_if(self.reached >= self.mark)
-
-    def _stop_if(self, over: bool) -> None:
-        if over:
-            self.stopped = True
+        if self.reached >= self.mark:
             raise vision.CancelFitException
 
 
@@ -128,9 +123,9 @@ def published_way(
             for frozen, epochs, rate in STAGES:
                 (learn.freeze if frozen else learn.unfreeze)()
                 learn.fit_one_cycle(epochs, rate, cbs=clock)
-                if clock.stopped:
+                reached = clock.reached >= mark
+                if reached or clock.seconds >= limit:
                     break
-            reached = clock.reached >= mark
             accuracy = clock.reached if reached else float(learn.validate()[1])
     an_epoch = int((~table["look"]).sum())
     epochs = clock.images / an_epoch

@@ -5,8 +5,6 @@ libgomp lets them spin meanwhile, which keeps that core busy; `nbhelpers/waiting
 that shorter. A training step is timed with libgomp's own setting, with ours, and with one thread.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess
@@ -25,11 +23,8 @@ SETTINGS = {  # of libgomp; no other OpenMP library is timed here
     "ours": {},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-NETWORKS = {  # images of a batch, their side
-    "three_layers": (256, 28),
-    "lenet": (256, 28),
-    "compact_cnn": (128, 32),
-}
+# Images of a batch, their side.
+NETWORKS = {"three_layers": (256, 28), "lenet": (256, 28), "compact_cnn": (128, 32)}
 SECONDS = 2  # of training, for each number
 ROUNDS = 2  # in turn, since a machine's speed drifts
 

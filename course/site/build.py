@@ -4,8 +4,6 @@ All sources are put together in a folder beside the result, in the layout of the
 the links between notebooks, README and sources hold. Only a finished site replaces the old one.
 """
 
-from __future__ import annotations
-
 import argparse
 import html
 import re
@@ -26,18 +24,6 @@ from handwriting import playground
 SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent.parent
 PACKAGES = SITE / "node_modules"
-FONTS = {  # npm package: the files that fonts.css names
-    "@fontsource/noto-sans-tamil": (
-        "noto-sans-tamil-tamil-400-normal.woff2",
-        "noto-sans-tamil-tamil-700-normal.woff2",
-    ),
-    "@fontsource-variable/source-serif-4": (
-        "source-serif-4-latin-wght-normal.woff2",
-        "source-serif-4-latin-wght-italic.woff2",
-        "source-serif-4-latin-ext-wght-normal.woff2",
-        "source-serif-4-latin-ext-wght-italic.woff2",
-    ),
-}
 SHOWN = ("nbhelpers", "nbhelpers/tamil", "handwriting")  # packages in the reference
 BESIDES = (
     "LICENSE",
@@ -104,20 +90,20 @@ def _cells(path: Path) -> list[tuple[str, str]]:
 
 
 def _fonts(static: Path) -> str | None:
-    """Copy the fonts with their licences; return what is missing, or None."""
-    files = [PACKAGES / name / "files" / file for name, some in FONTS.items() for file in some]
-    licences = {name: PACKAGES / name / "LICENSE" for name in FONTS}
-    if not all(path.exists() for path in (*files, *licences.values())):
+    """Copy the fonts of fonts.css with their licences; return what is missing, or None."""
+    style = SITE / "fonts.css"
+    names = re.findall(r'url\("fonts/([^"]+)"\)', style.read_text(encoding="utf-8"))
+    files = [path for name in names for path in PACKAGES.glob(f"@fontsource*/*/files/{name}")]
+    if len(files) < len(names):
         return (
             "the fonts; Tamil letters need one on the reader's machine "
             "(`make site` fetches them where npm is installed: https://nodejs.org)"
         )
-    (static / "fonts").mkdir(parents=True)
+    _copy(style, static / "fonts.css")
     for path in files:
-        shutil.copyfile(path, static / "fonts" / path.name)
-    for name, path in licences.items():
-        shutil.copyfile(path, static / "fonts" / f"LICENSE-{name.rpartition('/')[2]}.txt")
-    shutil.copyfile(SITE / "fonts.css", static / "fonts.css")
+        _copy(path, static / "fonts" / path.name)
+        package = path.parents[1]
+        _copy(package / "LICENSE", static / "fonts" / f"LICENSE-{package.name}.txt")
     return None
 
 
@@ -194,20 +180,13 @@ def _write_for_download(notebook: Path, copy: Path) -> None:
 
 
 def _write_api(folder: Path, modules: dict[str, str]) -> None:
-    short = {name: name.rpartition(".")[2] for name in modules}
-    rows = "\n".join(f"| [{name}]({short[name]}.md) | {words} |" for name, words in modules.items())
-    names = "\n".join(f"{name} <{short[name]}>" for name in modules)
-    _write(
-        folder / "index.md",
-        "# The packages nbhelpers and handwriting\n\nWhat the notebooks import: one module for "
-        f"each job.\n\n| module | what it does |\n|---|---|\n{rows}\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{names}\n```\n",
-    )
-    for name in modules:
-        _write(
-            folder / f"{short[name]}.md",
-            f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n",
-        )
+    """Write a page for each module, which autodoc fills, and one that lists them."""
+    listed = {name: (name.rpartition(".")[2], words) for name, words in modules.items()}
+    index = (SITE / "templates" / "api.md").read_text(encoding="utf-8")
+    _write(folder / "index.md", TEMPLATES.from_string(index).render(modules=listed))
+    for name, (short, _) in listed.items():
+        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        _write(folder / f"{short}.md", page)
 
 
 def _run_sphinx(source: Path, out: Path, doctrees: Path) -> None:

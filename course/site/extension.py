@@ -1,7 +1,5 @@
 """The course's own part of its Sphinx build: chapters, glossary links, formulas without scripts."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 import re

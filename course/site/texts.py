@@ -1,7 +1,5 @@
 """What the notebooks, the README and the package say about themselves: read, never executed."""
 
-from __future__ import annotations
-
 import ast
 import re
 from binascii import a2b_base64
