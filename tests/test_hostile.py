@@ -423,27 +423,18 @@ def test_a_full_disk_while_results_are_written(tmp_path):
 
 
 USES = """
-import os, sys
+import importlib, os, pkgutil, sys
 import torch
 from matplotlib import pyplot as plt
+import handwriting, nbhelpers
+for room in (nbhelpers, handwriting):
+    for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 from course import doctor, execute, readme
-from handwriting import ink, mine, models, pad, wild
-from nbhelpers import (
-    augmentation,
-    checkpoints,
-    data,
-    leaderboard,
-    networks,
-    profile,
-    progress,
-    reporting,
-    sources,
-    tamil,
-    training,
-    vision,
-)
-from nbhelpers.tamil import alphabet, synthetic
 from course.__main__ import main
+from nbhelpers import data, profile, reporting, sources, tamil, vision
+from nbhelpers.tamil import font
 torch.hub.get_dir()
 font.use_in_plots()
 figure, axis = plt.subplots()
@@ -457,7 +448,7 @@ print("read", sources.fetch(archive).read_text(encoding="utf-8"))
 del os.environ["NBHELPERS_DATA"]
 for action in (
     lambda: sources.fetch(archive), lambda: reporting.record(run, digits, "01", []),
-    lambda: archive._synthetic(64, "kept"), readme.write,
+    lambda: tamil.tamil(run), readme.write,
 ):
     try:
         action()
