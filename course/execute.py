@@ -128,12 +128,9 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def notebook(path: Path, executed: Path, **settings: str) -> str | None:
-    """Execute `path` into `executed`; return what went wrong, or None.
+    """Execute a notebook in its folder and write the copy `executed`; return what went wrong.
 
-    Args:
-        path: the notebook; it is executed in its folder, and left as it is.
-        executed: where the executed copy is written.
-        settings: environment variables for its kernel alone.
+    `settings` are environment variables for its kernel alone.
     """
     with _kernels(1) as begin:
         return begin(path, executed, settings).result()

@@ -62,13 +62,9 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def keep_durations(place: str, seconds: dict[str, float], root: Path) -> None:
-    """Write how long notebooks took into the committed `results/durations.json`.
+    """Write how long notebooks, and by `TOGETHER` one run of all, took into durations.json.
 
-    Args:
-        place: the profile and the kind of device, such as `full-cpu`.
-        seconds: of each notebook by its name, of one run of them all by `TOGETHER`; others keep
-            theirs.
-        root: of the project.
+    `place` is the profile and the kind of device. What is not in `seconds` keeps its own.
     """
     path = root / "results" / "durations.json"
     known = read(path)

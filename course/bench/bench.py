@@ -3,13 +3,10 @@
 Each recipe trains as it was published and through `nbhelpers`, until the accuracy on the MNIST test
 images first reaches the mark: R3 with images that PIL turns into tensors one by one, R1 with items
 of one tensor, both in float32 with their own optimizer. On Tamil the network of notebook 07 is
-trained to the accuracy that was published for the official split, and R5's ResNet-34 as `r5.py`
-says, for at most `STOP` seconds; `LARGE` is how we trained before. The test images only stop the
-clock: nothing is chosen on them, and no result of the notebooks comes from here.
-
-Each published way has a process of its own, in which PyTorch and the C library are as they come.
-LeNet trains once more both ways while another process keeps a core busy, as a browser would. With
-`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` a larger processor computes as an ordinary one.
+trained to the accuracy published for the official split, and R5's ResNet-34 for at most `STOP`
+seconds; `LARGE` is how we trained before. The test images only stop the clock: nothing is chosen on
+them. Each published way has a process of its own, in which PyTorch and the C library are as they
+come. With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` any processor computes as an old one.
 """
 
 import time

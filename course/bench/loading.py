@@ -2,10 +2,8 @@
 
 fastai's way is R4's: a file for each image, read by worker processes and augmented batch by batch,
 three equal channels in float32. Ours is that of notebook 06: batches cut out of one tensor, one
-channel, the profile's precision. The times compare both as a whole; what our loader alone costs is
-measured by itself. Models begin at random, which takes as long as beginning with ImageNet weights.
-
-An epoch is timed on `IMAGES` training images, without the first `WARM_UP` batches, and scaled up.
+channel, the profile's precision. Our loader is also timed alone. Models begin at random. An epoch
+is timed on `IMAGES` training images, without the first `WARM_UP` batches, and scaled up.
 """
 
 import tempfile

@@ -1,13 +1,10 @@
 """R5 as it was published, to the accuracy that ours is timed to; part of `make bench`.
 
-A ResNet-34 is fine-tuned by fastai: each letter is a file, decoded, squished to 224×336 pixels on
-three channels and augmented anew in every epoch, 64 a batch, in float32; see `STAGES`. It learns
-from the same writers as ours and is looked at on a part of the same official test split.
-
-On a CPU that takes hours, so it is given up after a number of seconds; what is told then, one epoch
-at that speed, is a lower bound: with ImageNet's weights and an easier, random split R5 reached
-0.785, 0.884 and 0.918 after one, two and three epochs. Where ImageNet's weights cannot be had the
-body begins at random, which takes as long an epoch, and more epochs; the record says so.
+A ResNet-34 is fine-tuned by fastai from files, squished to 224×336 pixels and augmented in float32,
+on the same writers as ours; it is looked at on a part of the same official test split. On a CPU
+that takes hours, so it is given up after a while. One epoch at that speed is then a lower bound:
+with ImageNet's weights and an easier, random split R5 reached 0.785, 0.884 and 0.918 after one, two
+and three epochs. Where those weights cannot be had it begins at random, as the record says.
 """
 
 import re
