@@ -50,7 +50,6 @@ def main() -> None:
 
 
 def _in_a_process(name: str, setting: dict[str, str]) -> float:
-    """Return milliseconds a step, measured by a process that begins with `setting`."""
     command = [sys.executable, __file__, name]
     return float(subprocess.check_output(command, env=os.environ | setting, text=True))
 
