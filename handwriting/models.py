@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from handwriting.ink import Picture, Steps
     from nbhelpers.data import Dataset, Split
     from nbhelpers.profile import Profile
-    from nbhelpers.reporting import Result
+    from nbhelpers.records import Result
 
 PROPORTIONS = {"mnist": "kept", "tamil": "adapted"}  # of the characters, by form
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
@@ -64,7 +64,7 @@ class Card:
     Attributes:
         name: of the files.
         title: the model as tables call it.
-        architecture: a key of `networks.ARCHITECTURES`.
+        architecture: a key of `networks.ARCHITECTURES` or `vision.ARCHITECTURES`.
         classes: the text of each class, in the order of the probabilities.
         form: `mnist` or `tamil`: whether `ink.to_mnist` or `ink.to_tamil` prepares a picture.
         side: of the images that the model gets, in pixels.
@@ -133,14 +133,14 @@ def save(
         name: of the files.
         run: the profile that it was trained under.
         dataset: what it was trained and tested on; images of another side are resized.
-        result: from `reporting.test_result`.
+        result: from `records.test_result`.
         form: which function of `ink` prepares a picture for it: `mnist` or `tamil`.
-        architecture: a key of `networks.ARCHITECTURES`.
+        architecture: a key of `networks.ARCHITECTURES` or `vision.ARCHITECTURES`.
         side: of its images, in pixels.
         mean: it was trained on `(value / 255 - mean) / std`.
         std: see `mean`.
         temperature: to divide logits by; by default `fit_temperature` of the validation images.
-        folder: where to, by default `reporting.artifacts_folder(run, dataset)`.
+        folder: where to, by default `records.artifacts_folder(run, dataset)`.
 
     Raises:
         ValueError: `form` or `architecture` is unknown, or the model is of another architecture.
@@ -150,7 +150,7 @@ def save(
     import torch
     from safetensors.torch import save as to_safetensors
 
-    from nbhelpers import data, reporting
+    from nbhelpers import data, records
 
     if form not in PROPORTIONS:
         raise ValueError(f"form is {form!r}. Expected 'mnist' or 'tamil'.")
@@ -205,10 +205,10 @@ def save(
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,
         },
-        made_with={"profile": run.name, **reporting.environment(run), "onnx": onnx.__version__},
+        made_with={"profile": run.name, **records.environment(run), "onnx": onnx.__version__},
         onnx_difference=difference,
     )
-    folder = folder or reporting.artifacts_folder(run, dataset)
+    folder = folder or records.artifacts_folder(run, dataset)
     text = json.dumps(asdict(card), ensure_ascii=False)
     graph.metadata_props.add(key="card", value=text)
     weights, onnx_file = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "onnx"))
@@ -386,16 +386,21 @@ def wanted_share(accuracy: float) -> float:
 
 
 def _network(architecture: str, classes: int, state: dict[str, torch.Tensor]) -> nn.Module:
-    """Return a network of `networks` with these weights, in evaluation mode on the CPU."""
+    """Return a network of that architecture and these weights, in evaluation mode, on the CPU."""
     import torch
 
     from nbhelpers import networks
 
-    if architecture not in networks.ARCHITECTURES:
-        known = ", ".join(networks.ARCHITECTURES)
-        raise ValueError(f"architecture is {architecture!r}. Expected one of {known}.")
+    known = networks.ARCHITECTURES
+    if architecture not in known:  # perhaps a ResNet: those need fastai, which takes seconds
+        from nbhelpers import vision
+
+        known = known | vision.ARCHITECTURES
+    if architecture not in known:
+        names = ", ".join(known)
+        raise ValueError(f"architecture is {architecture!r}. Expected one of {names}.")
     with torch.random.fork_rng(devices=[]):  # its first weights must not cost random numbers
-        network = networks.ARCHITECTURES[architecture](classes)
+        network = known[architecture](classes)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

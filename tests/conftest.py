@@ -168,6 +168,6 @@ class Promises:
 
 
 def _environment():
-    from nbhelpers import profile, reporting
+    from nbhelpers import profile, records
 
-    return reporting.environment(profile.current()) | {"cores": os.cpu_count()}
+    return records.environment(profile.current()) | {"cores": os.cpu_count()}

@@ -3,7 +3,7 @@
 import torch
 
 from handwriting import models
-from nbhelpers import data, networks, reporting, training
+from nbhelpers import data, networks, records, training
 
 
 def lenet(run, folder, images=6_000, epochs=3):
@@ -37,8 +37,6 @@ def _save(name, title, run, dataset, train, epochs, folder, form, scale):
         model, batches, held, optimizer=optimizer, schedule=schedule, epochs=epochs, name=title
     )
     probabilities, _ = training.predict(model, held)
-    result = reporting.test_result(
-        model, history, judges, probabilities, recipe="", band=(0.0, 1.0)
-    )
+    result = records.test_result(model, history, judges, probabilities, recipe="", band=(0.0, 1.0))
     how = {"form": form, "architecture": name, "side": train.images.shape[-1], **scale}
     models.save(model, name, run, dataset, result, folder=folder, **how)

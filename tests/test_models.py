@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from handwriting import ink, models
-from nbhelpers import data, networks, profile, reporting, sources, training
+from nbhelpers import data, networks, profile, records, small_maps, sources, training
 from nbhelpers.data import Dataset, Split
 from nbhelpers.tamil import alphabet
 
@@ -54,7 +54,7 @@ def trained():
             model, *batches[:2], optimizer=optimizer, epochs=4, name="LeNet on the sample"
         )
         probabilities, _ = training.predict(model, batches[2])
-        result = reporting.test_result(
+        result = records.test_result(
             model, history, digits.test, probabilities, recipe="R0", band=(0, 1)
         )
     return model.train(), digits, result
@@ -778,7 +778,7 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size,
     torch.manual_seed(0)
     padding = tuple(k // 2 for k in kernel) if isinstance(kernel, tuple) else kernel // 2
     theirs = nn.Conv2d(5, 6, kernel, stride, padding).double()
-    (ours,) = networks.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
+    (ours,) = small_maps.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
     assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
     images = torch.rand(4, 5, *size, dtype=torch.double)
     results = []
@@ -799,4 +799,4 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size,
 def test_other_convolutions_stay_torch_s():
     others = ({"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "circular"})
     model = nn.Sequential(*(nn.Conv2d(4, 4, 3, **other) for other in others))
-    assert {type(layer) for layer in networks.fast_on_small_maps(model)} == {nn.Conv2d}
+    assert {type(layer) for layer in small_maps.fast_on_small_maps(model)} == {nn.Conv2d}

@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, networks, profile, reporting, tamil, training
+from nbhelpers import augmentation, data, networks, profile, records, small_maps, tamil, training
 from nbhelpers.sources import project_folder
 
 
@@ -174,7 +174,7 @@ def our_tamil(
     started = time.perf_counter()
     torch.manual_seed(42)
     model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
-    networks.fast_on_small_maps(model)
+    small_maps.fast_on_small_maps(model)
     how = {"sides": sides, "device": run.device}
     train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **how)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
@@ -274,7 +274,7 @@ def main() -> None:
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
     numbers = str(run.precision).removeprefix("torch.")
     kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
-    report = {"environment": reporting.environment(run) | kind, "contests": {}}
+    report = {"environment": records.environment(run) | kind, "contests": {}}
     for contest in CONTESTS:
         report["contests"][contest.name] = _both(contest, mnist, run)
     with busy():

@@ -23,7 +23,7 @@ from bench import write
 from PIL import Image
 from torchvision.models import resnet34
 
-from nbhelpers import augmentation, data, profile, reporting, vision
+from nbhelpers import augmentation, data, profile, records, vision
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # as in nbhelpers.vision
@@ -143,6 +143,7 @@ def main() -> None:
                     vision.scratch(few.train),
                     folder,
                     precision=run.precision,
+                    quiet=True,
                 ),
                 run.precision,
             ),
@@ -151,8 +152,8 @@ def main() -> None:
         ways = {}
         for way, (learn, precision) in learners.items():
             got = ways[way] = {
-                "batch": learn.dls.bs,
-                "workers": learn.dls.train.fake_l.num_workers,
+                "batch": getattr(learn.dls, "bs", OUR_BATCH),
+                "workers": learn.dls.fake_l.num_workers if hasattr(learn.dls, "fake_l") else 0,
                 "precision": str(precision).removeprefix("torch."),
                 **{name: epoch * seconds for name, seconds in time_training(learn).items()},
             }
@@ -170,7 +171,7 @@ def main() -> None:
         " one.\n"
     )
     report = {
-        "environment": reporting.environment(run),
+        "environment": records.environment(run),
         "side": SIDE,
         "epoch": epoch,
         "measured": len(few.train),

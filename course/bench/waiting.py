@@ -18,7 +18,7 @@ from contextlib import nullcontext
 import torch
 from torch.nn import functional
 
-from nbhelpers import networks, profile, reporting
+from nbhelpers import networks, profile, records, small_maps
 
 SETTINGS = {  # of libgomp; no other OpenMP library is timed here
     "as it comes": {"GOMP_SPINCOUNT": "300000"},
@@ -55,7 +55,7 @@ def main() -> None:
             print(f"{name:<22}{beside:<16}" + "".join(f"{v:>14.1f}" for v in medians.values()))
     numbers = str(run.precision).removeprefix("torch.")
     kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
-    report = {"environment": reporting.environment(run) | kind, "milliseconds_a_step": found}
+    report = {"environment": records.environment(run) | kind, "milliseconds_a_step": found}
     write(report, f"waiting-{numbers}", run)
 
 
@@ -71,7 +71,7 @@ def _in_a_process(name: str, setting: dict[str, str]) -> float:
 def _step_times(name: str) -> float:
     run = profile.current()
     images, side = NETWORKS[name]
-    model = networks.fast_on_small_maps(networks.ARCHITECTURES[name](10))
+    model = small_maps.fast_on_small_maps(networks.ARCHITECTURES[name](10))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     inputs = torch.rand(images, 1, side, side)
