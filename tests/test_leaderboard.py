@@ -18,6 +18,7 @@ from nbhelpers import (
     networks,
     profile,
     records,
+    small_maps,
     sources,
     training,
 )
@@ -67,7 +68,7 @@ def executed(notebook, marks, scope):
     """Execute the cells that hold `marks`, in a scope like the notebook's."""
     scope |= {
         "torch": torch, "nn": nn, "functional": functional, "data": data, "training": training,
-        "augmentation": augmentation, "networks": networks, "partial": partial,
+        "augmentation": augmentation, "networks": networks, "partial": partial, "small_maps": small_maps,
         "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
         "kept": None,
