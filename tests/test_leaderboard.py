@@ -68,10 +68,10 @@ def executed(notebook, marks, scope):
     """Execute the cells that hold `marks`, in a scope like the notebook's."""
     scope |= {
         "torch": torch, "nn": nn, "functional": functional, "data": data, "training": training,
-        "augmentation": augmentation, "networks": networks, "partial": partial, "small_maps": small_maps,
+        "augmentation": augmentation, "networks": networks, "partial": partial,
         "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
-        "kept": None,
+        "kept": None, "small_maps": small_maps,
     }  # fmt: skip
     path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
     cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
