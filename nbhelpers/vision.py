@@ -28,8 +28,9 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from nbhelpers import checkpoints, networks, sources, training
-from nbhelpers.data import Dataset, Split, resized
+from nbhelpers.data import Dataset, Split
 from nbhelpers.progress import Progress
+from nbhelpers.shapes import resized
 from nbhelpers.training import History
 
 with warnings.catch_warnings():
