@@ -7,11 +7,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageSequence
+from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageOps, ImageSequence
 from scipy import ndimage
 
-from handwriting.ink import InkError, to_mnist, to_tamil
-from nbhelpers.tamil import alphabet, archive
+from handwriting.ink import InkError, to_form, to_mnist, to_tamil
+from nbhelpers import shapes
+from nbhelpers.tamil import alphabet
 
 FIVE = [(108, 42), (58, 40), (54, 78), (92, 76), (106, 102), (88, 128), (50, 122)]
 
@@ -62,9 +63,10 @@ def test_form_is_that_of_mnist():
 def test_form_is_that_of_tamil():
     steps = to_tamil(drawn())
     assert steps.normalised.dtype == torch.uint8 and steps.normalised.shape == (64, 64)
-    assert to_tamil(drawn(), side=96, proportions="kept").normalised.shape == (96, 96)
+    smaller = to_form(drawn(), "tamil", 48).normalised
+    assert torch.equal(smaller, shapes.resized(steps.normalised[None], (48, 48))[0])
     with pytest.raises(ValueError, match="proportions is 'wide'"):
-        to_tamil(drawn(), proportions="wide")
+        to_tamil(drawn(), "wide")
 
 
 @pytest.mark.parametrize("pen", [9, 12, 15])
@@ -97,8 +99,9 @@ def letters_of(text):
 @pytest.mark.parametrize("text", ["அ", "கு", "ம்", "ஷீ", "ஃ"])
 def test_a_letter_comes_out_as_the_importer_makes_it(text):
     original = letter(text)
-    imported, _ = archive._square(encoded(original, "TIFF"), 64, "adapted")
-    imported = torch.from_numpy(imported)
+    imported = torch.from_numpy(
+        shapes.placed(ImageOps.invert(original.convert("L")), 64, "adapted")
+    )
     assert far_apart(to_tamil(original).normalised, imported) < 0.25
     # the same letter with a pen three times as wide, larger, and in a frame
     bold = original.convert("L").resize([4 * side for side in original.size])

@@ -16,11 +16,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
-from handwriting import ink, models, pad, playground
+from handwriting import cards, ink, pad, playground
 from nbhelpers import data, networks, profile, sources
 from nbhelpers.tamil import alphabet
 
-WEB = sources.project_folder() / "handwriting" / "web"
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
@@ -50,7 +49,8 @@ def read_in_node(pictures, cards, folder):
     """Return what ink.js makes of pictures uint8 `[560, 560, 3]`."""
     if not shutil.which("node"):
         pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
-    shutil.copytree(WEB, folder, dirs_exist_ok=True)
+    for name, content in playground.scripts().items():
+        (folder / name).write_bytes(content)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "try.js").write_text(IN_NODE)
     side = clean_pictures.SIDE
@@ -138,19 +138,20 @@ def test_refuses_in_the_same_words(tmp_path):
 
 
 @pytest.fixture
-def packages(tmp_path):
+def packages(tmp_path, monkeypatch):
     """Node packages as far as the playground needs them."""
     runtime = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
     runtime.mkdir(parents=True)
     for name in playground.RUNTIME:
         (runtime / name).write_text(name)
+    monkeypatch.setattr(playground, "PACKAGES", tmp_path / "node_modules")
     return tmp_path / "node_modules"
 
 
 @pytest.fixture(autouse=True)
 def no_reference(tmp_path, monkeypatch):
     """Leave the course's own models out."""
-    monkeypatch.setattr(models, "REFERENCE", tmp_path / "none")
+    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "none")
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def save(place, name, form, classes):
 
 def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, artifacts):
     out = tmp_path / "playground"
-    assert playground.copy(out, artifacts, packages) is None
+    assert playground.copy(out) is None
     here = {path.name for path in out.iterdir()}
     assert here >= {"pad.js", "pad.css", "start.js", "lenet.onnx", "compact_cnn.onnx"}
     assert not [name for name in here if name.endswith(".part")]
@@ -202,7 +203,7 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
         json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("lenet", "compact_cnn")
     )
-    assert digits["card"]["classes"] == list("0123456789") and not digits["strokes"]
+    assert digits["card"]["classes"] == list("0123456789") and not any(digits["strokes"])
     assert digits["origin"] == "trained here (quick run, sample data)"
     assert tamil_["card"]["threshold"] == 0.9
     assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 156
@@ -221,7 +222,7 @@ def test_the_page_names_what_is_put_beside_it():
 def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
     shutil.rmtree(packages if missing == "packages" else artifacts)
     out = tmp_path / "playground"
-    said = playground.copy(out, artifacts, packages)
+    said = playground.copy(out)
     assert what in said and said.startswith("the playground:")
     assert not out.exists()
 
@@ -231,16 +232,16 @@ def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
 )
 def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
     place = artifacts / "quick-cpu"
-    models.REFERENCE.mkdir()
+    cards.REFERENCE.mkdir()
     for name in ("lenet", "compact_cnn"):
         card = json.loads(onnx.load(place / f"{name}.onnx").metadata_props[0].value)
         card |= {"architecture": "linear", "side": 28, "made_with": {"profile": "full"}}
         weights = networks.ARCHITECTURES["linear"](len(card["classes"])).state_dict()
         halves = {key: value.half() for key, value in weights.items()}
-        save_file(halves, models.REFERENCE / f"{name}.safetensors", {"card": json.dumps(card)})
+        save_file(halves, cards.REFERENCE / f"{name}.safetensors", {"card": json.dumps(card)})
     shutil.rmtree(artifacts)
     out = tmp_path / "playground"
-    assert playground.copy(out, artifacts, packages) is None
+    assert playground.copy(out) is None
     about = json.loads((out / "compact_cnn.json").read_text(encoding="utf-8"))
     assert about["origin"] == "the course's own (full run, sample data)"
     graph = onnx.load(out / "compact_cnn.onnx")
@@ -249,5 +250,5 @@ def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
 
 def test_a_damaged_model_is_named(tmp_path, packages, artifacts):
     (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
-    said = playground.copy(tmp_path / "playground", artifacts, packages)
+    said = playground.copy(tmp_path / "playground")
     assert "lenet.onnx" in said and "Delete it" in said
