@@ -22,42 +22,28 @@ class ModelError(RuntimeError):
 class Card:
     """What a user of a model must know. What is None is measured by `saving.save`.
 
-    Attributes:
-        name: of the files.
-        title: the model as tables call it.
-        architecture: a key of `networks.ARCHITECTURES`.
-        classes: the text of each class, in the order of the probabilities.
-        form: of `shapes.FORMS`: whether `ink.to_mnist` or `ink.to_tamil` prepares a picture.
-        side: of the images that the model gets, in pixels.
-        proportions: of the characters in them, `kept` or `adapted`; see `shapes.fitted`.
-        mean: of the normalisation `(value / 255 - mean) / std`, which the ONNX file contains.
-        std: of the same.
-        temperature: what logits are divided by before the softmax; in the ONNX file as well.
-        threshold: the smallest probability of a sure answer, from `saving.threshold_for`.
-        results: `validation_accuracy`, `test_accuracy`, `test_ci95`, `test_images`; of a published
-            model also `half_precision_cost`, in validation accuracy.
-        data: `name`, `source` and `fingerprint` of the data set; of a published model also the
-            `licence` of its weights.
-        made_with: the profile, the versions and the hardware; of a published model also the
-            command that trains it again, `retrain`.
-        onnx_difference: the largest between the probabilities of ONNX Runtime and PyTorch.
+    The ONNX file contains the normalisation `(value / 255 - mean) / std`, and divides logits by the
+    temperature before the softmax. `results` has `validation_accuracy`, `test_accuracy`,
+    `test_ci95` and `test_images`; `data` the `name`, `source` and `fingerprint` of the data set;
+    `made_with` the `profile`, the versions and the hardware. That of a published model also tells
+    the `half_precision_cost` in validation accuracy, the `licence`, and how to `retrain` it.
     """
 
-    name: str
-    title: str
-    architecture: str
-    classes: tuple[str, ...]
-    form: str
-    side: int
-    proportions: str
+    name: str  # of the files
+    title: str  # the model as tables call it
+    architecture: str  # a key of `networks.ARCHITECTURES`
+    classes: tuple[str, ...]  # the text of each, in the order of the probabilities
+    form: str  # of `shapes.FORMS`: whether `ink.to_mnist` or `ink.to_tamil` prepares a picture
+    side: int  # of the images that the model gets, in pixels
+    proportions: str  # of the characters in them; see `shapes.fitted`
     mean: float
     std: float
     temperature: float | None = None
-    threshold: float | None = None
+    threshold: float | None = None  # the smallest probability of a sure answer
     results: dict[str, Any]
     data: dict[str, str]
     made_with: dict[str, str | int]
-    onnx_difference: float | None = None
+    onnx_difference: float | None = None  # in probability, the largest from PyTorch
 
     @property
     def noun(self) -> str:
@@ -91,11 +77,7 @@ class Card:
 
 
 def of_weights(path: Path) -> Card:
-    """Return the card of a safetensors file, of which only the head is read.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
+    """Return the card of a safetensors file, of which only the head is read; see `read`."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -106,11 +88,7 @@ def of_weights(path: Path) -> Card:
 
 
 def read(path: Path, metadata: dict[str, str]) -> Card:
-    """Return the card in a file's metadata.
-
-    Raises:
-        ModelError: there is none, or something is missing from it.
-    """
+    """Return the card in a file's metadata; raise a ModelError if it is missing or incomplete."""
     if "card" not in metadata:
         raise ModelError(
             f"{path}: has no card, so it was not written by handwriting.saving.save. {_again(path)}"

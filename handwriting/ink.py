@@ -38,19 +38,12 @@ TAMIL_MARGIN = INK["tamil_margin"], INK["tamil_longer"]
 
 @dataclass(frozen=True)
 class Steps:
-    """What was done to a picture, step by step; uint8, 0 is paper and 255 is ink.
+    """What was done to a picture, step by step; uint8, 0 is paper and 255 is ink."""
 
-    Attributes:
-        ink: `[height, width]`, the whole picture as ink on paper, at most `WORKING` pixels a side.
-        crop: `[h, w]`, only the character, as it was found.
-        normalised: `[side, side]`, what a model gets.
-        pen: width of the pen that was found, as a share of the character's longer side.
-    """
-
-    ink: torch.Tensor
-    crop: torch.Tensor
-    normalised: torch.Tensor
-    pen: float
+    ink: torch.Tensor  # `[height, width]`, the whole picture, at most `paper.WORKING` pixels a side
+    crop: torch.Tensor  # `[h, w]`, only the character, as it was found
+    normalised: torch.Tensor  # `[side, side]`, what a model gets
+    pen: float  # width of the pen that was found, as a share of the character's longer side
 
 
 def to_mnist(picture: Picture) -> Steps:
@@ -87,13 +80,8 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
     The letter is redrawn with the pen of HPL's originals, then takes the importer's way: scaled
     to fit the square, centred, its strokes made equally wide and dark.
 
-    Args:
-        picture: as for `to_mnist`.
-        proportions: of the letter, `kept` or `adapted`; see `shapes.fitted`.
-
-    Raises:
-        InkError: the picture cannot be read, is too large or too small, or shows no character.
-        ValueError: `proportions` is neither.
+    The proportions of the letter are `kept` or `adapted`, see `shapes.fitted`; others are a
+    ValueError. All else is as for `to_mnist`.
     """
     ink, crop = found(picture)
     fine, pen = _measured(crop)
@@ -109,16 +97,9 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
     """Bring a picture to the form that a model's card names: `to_mnist` or `to_tamil`.
 
-    Args:
-        picture: as for `to_mnist`.
-        form: `mnist` or `tamil`.
-        side: of the model's images, in pixels. The forms are 28×28 and 64×64; they are resized to
-            other sides, as the images are that models learn from.
-        proportions: as for `to_tamil`; MNIST's form always keeps them.
-
-    Raises:
-        InkError: as for `to_mnist`.
-        ValueError: `form` or `proportions` is unknown.
+    It is resized to the side of the model's images, in pixels, as those are that models learn from.
+    The proportions are for `to_tamil`; MNIST's form always keeps them. An unknown form is a
+    ValueError.
     """
     shapes.form(form)
     steps = to_mnist(picture) if form == "mnist" else to_tamil(picture, proportions)
@@ -129,10 +110,7 @@ def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted"
 
 
 def _measured(crop: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the character with longer side `FINE`, uint8 `[h, w]`, and the width of its pen.
-
-    The width is a share of the longer side.
-    """
+    """Return the character with longer side `FINE`, uint8 `[h, w]`, and its pen: a share of it."""
     scale = FINE / max(crop.shape)
     size = tuple(max(1, round(side * scale)) for side in crop.shape[::-1])
     fine = np.pad(np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC)), 1)
@@ -146,13 +124,9 @@ def _thinner(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:
     mask = fine > HALF
     depth = ndimage.distance_transform_edt(mask)
     drawn = np.clip(depth - FINE * (pen - wanted) / 2 + 0.5, 0, 1)
-    if _parts(drawn > 0.5) != _parts(mask):
+    if ndimage.label(drawn > 0.5, EIGHT)[1] != ndimage.label(mask, EIGHT)[1]:
         return _redrawn(fine, pen, wanted)  # peeling would break or lose a stroke
     return cut((drawn * 255).astype(np.uint8))
-
-
-def _parts(mask: np.ndarray) -> int:
-    return ndimage.label(mask, EIGHT)[1]
 
 
 def _thicker(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:

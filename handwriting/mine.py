@@ -76,14 +76,8 @@ def _numbered(folder: Path, picture: Image.Image, text: PngImagePlugin.PngInfo) 
 def load(form: str, classes: Sequence[str], folder: Path | None = None) -> Split:
     """Return all drawings of a form, prepared as for a model; an empty split if there are none.
 
-    Args:
-        form: `mnist` or `tamil`.
-        classes: the text of each class, such as `reader.card.classes`.
-        folder: as for `keep`.
-
-    Returns:
-        images uint8 `[n, side, side]` with the side of the form, labels int64 `[n]`: indices into
-        `classes`.
+    The images are uint8 `[n, side, side]`, with the side of the form; the labels int64 `[n]`,
+    indices into `classes`, which are such as `reader.card.classes`.
 
     Raises:
         ValueError: the form is unknown.

@@ -49,17 +49,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a `Reader` makes of a picture.
+    """What a `Reader` makes of a picture."""
 
-    Attributes:
-        choices: the five likeliest classes, likeliest first.
-        sure: whether the first one's probability reaches the card's threshold.
-        steps: how the picture was prepared.
-    """
-
-    choices: tuple[Choice, ...]
-    sure: bool
-    steps: Steps
+    choices: tuple[Choice, ...]  # the five likeliest classes, likeliest first
+    sure: bool  # whether the first one's probability reaches the card's threshold
+    steps: Steps  # how the picture was prepared
 
     def __str__(self) -> str:
         """Return one line, such as `7, probability 0.98`."""
@@ -72,19 +66,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reader:
-    """A saved model in ONNX Runtime, from `reader`.
+    """A saved model in ONNX Runtime, from `reader`."""
 
-    Attributes:
-        card: what a user must know.
-        session: of ONNX Runtime.
-        content: the ONNX file, for other programs.
-        own: whether it came with the course, from `results/models/`.
-    """
-
-    card: Card
+    card: Card  # what a user must know
     session: onnxruntime.InferenceSession
-    content: bytes = field(default=b"", repr=False)
-    own: bool = False
+    content: bytes = field(default=b"", repr=False)  # the ONNX file, for other programs
+    own: bool = False  # whether it came with the course, from `results/models/`
 
     @property
     def origin(self) -> str:
@@ -96,11 +83,8 @@ class Reader:
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each class, float32 `[n, classes]`.
 
-        Args:
-            images: uint8 `[n, side, side]` in the model's form; 0 is paper, 255 is ink.
-
-        Raises:
-            ValueError: they have another type or shape.
+        The images are uint8 `[n, side, side]` in the model's form, 0 is paper and 255 is ink; of
+        another type or shape they are a ValueError.
         """
         images, side = np.asarray(images), self.card.side
         if images.dtype != np.uint8 or images.shape[1:] != (side, side):
@@ -111,10 +95,7 @@ class Reader:
         return run(self.session, images)
 
     def read(self, picture: Picture) -> Answer:
-        """Return what is written on a picture of one character.
-
-        Args:
-            picture: a file's path or its bytes, an open PIL picture or an array; see `ink`.
+        """Return what is written on a picture of one character, as `ink.to_form` takes it.
 
         Raises:
             InkError: the picture cannot be read, or shows no character.
@@ -160,8 +141,8 @@ def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
     found = [(v.name, v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
     side, classes = card.side, len(card.classes)
     if found != [("images", [1, side, side]), ("probabilities", [classes])]:
-        said = f"its card says {side}×{side} and {classes} classes"
-        raise cards.damaged(path, f"it has {found}, {said}")
+        reason = f"it has {found}, its card says {side}×{side} and {classes} classes"
+        raise cards.damaged(path, reason)
     return Reader(card, session, content, own=cards.is_own(place))
 
 
@@ -171,13 +152,7 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
     It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`. Its
     weights are float32, also where the file has them in half precision.
 
-    Args:
-        name: as for `reader`.
-        folder: where `<name>.safetensors` lies, as for `reader`.
-
-    Raises:
-        Unavailable: there is no such model; says what to do.
-        ModelError: its file is damaged.
+    Name and folder, and what is raised, are as for `reader`.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -195,8 +170,7 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
 def network(card: Card, state: dict[str, torch.Tensor]) -> nn.Module:
     """Return a network of the card's architecture with these weights, for evaluation on the CPU.
 
-    Raises:
-        ValueError: the architecture is unknown, or the weights are of another.
+    Raises a ValueError if the architecture is unknown, or the weights are of another.
     """
     import torch
 
@@ -270,12 +244,8 @@ def _as_good(card: Card, reference: Card) -> bool:
     which `smoke` uses a part only. (Not by the fingerprint: the side of the images may differ.)
     """
     ours, theirs = (one.results["validation_accuracy"] for one in (card, reference))
-    return (
-        card.data["source"] == "full"
-        and card.data["name"] == reference.data["name"]
-        and card.made_with["profile"] != "smoke"
-        and ours >= theirs
-    )
+    real = (card.data["source"], card.data["name"]) == ("full", reference.data["name"])
+    return real and card.made_with["profile"] != "smoke" and ours >= theirs
 
 
 def _from_weights(path: Path) -> tuple[Path, bytes]:
@@ -286,9 +256,8 @@ def _from_weights(path: Path) -> tuple[Path, bytes]:
     """
     from handwriting import saving
 
-    digest = hashlib.sha256(path.read_bytes())
-    source = sources.project_folder() / "nbhelpers" / "networks.py"
-    digest.update(source.read_bytes())  # decides the graph, too
+    networks = sources.project_folder() / "nbhelpers" / "networks.py"  # decides the graph, too
+    digest = hashlib.sha256(path.read_bytes() + networks.read_bytes())
     kept = sources.artifacts_root() / "reference" / f"{path.stem}-{digest.hexdigest()[:16]}.onnx"
     if kept.is_file():
         return kept, kept.read_bytes()

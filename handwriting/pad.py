@@ -36,9 +36,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class Pad(anywidget.AnyWidget):
     """Paper to draw one character on, and what a model reads.
 
-    Attributes:
-        picture: what was last drawn, the bytes of a PNG file; None before.
-        answer: what was last read, an `Answer`; None before, and where nothing could be read.
+    `picture` is what was last drawn, the bytes of a PNG file, and `answer` what was last read, an
+    `Answer`; both are None before, and `answer` where nothing could be read.
 
     Args:
         readers: from `models.reader`; or several by the name that the pad shows for each.
@@ -100,8 +99,10 @@ class Pad(anywidget.AnyWidget):
         }
 
     def _keep(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
-        path = mine.keep(png, content["label"], reader.card.form, self.folder)
-        return {"text": f"Kept as {_short(path)}"}
+        path = mine.keep(png, content["label"], reader.card.form, self.folder).resolve()
+        root = sources.project_folder()
+        short = path.relative_to(root) if path.is_relative_to(root) else path
+        return {"text": f"Kept as {short.as_posix()}"}
 
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
@@ -138,10 +139,8 @@ class Pad(anywidget.AnyWidget):
 class Practice(Pad):
     """A pad that asks for one character after the other and says how each was read.
 
-    A picture is read when the learner presses "Check"; the first check of each character counts.
-
-    Attributes:
-        results: of each character's first check: (asked for, read as).
+    A picture is read when the learner presses "Check"; the first check of each character counts
+    and is in `results`: (asked for, read as).
 
     Args:
         reader: from `models.reader`.
@@ -242,14 +241,6 @@ def _png(picture: Image.Image) -> bytes:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _short(path: Path) -> str:
-    """Return a path below the project without the project's own folder."""
-    try:
-        return path.resolve().relative_to(sources.project_folder()).as_posix()
-    except ValueError:
-        return str(path)
 
 
 def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 Picture = Path | str | bytes | Image.Image | np.ndarray
 
 MOST_PIXELS = 50_000_000  # of a picture; phones take up to that many
+TOO_MANY = f"more than {MOST_PIXELS // 1_000_000} million. Make it smaller first."
 FEWEST_PIXELS = 8  # a side
 MOST_BYTES = 200_000_000  # of a file
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
@@ -25,11 +26,7 @@ class InkError(ValueError):
 
 
 def opened(picture: Picture) -> tuple[Image.Image, str]:
-    """Return a picture upright, mode RGB, at most `LARGE` pixels a side, and what to call it.
-
-    Raises:
-        InkError: it cannot be read, or is too large or too small.
-    """
+    """Return a picture upright, mode RGB, at most `LARGE` pixels a side, and what to call it."""
     name = getattr(picture, "filename", "") or "the picture"
     if isinstance(picture, Path | str):
         name = str(picture)
@@ -56,11 +53,7 @@ def opened(picture: Picture) -> tuple[Image.Image, str]:
 
 
 def from_bytes(content: bytes, name: str) -> Image.Image:
-    """Return the picture that a file holds, without decoding it yet.
-
-    Args:
-        content: of the file.
-        name: what errors call it.
+    """Return the picture that a file holds, without decoding it yet; `name` is for errors.
 
     Raises:
         InkError: it is no picture of one of `FORMATS`, several, or one too large or too small.
@@ -71,7 +64,7 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InkError(_too_large(name)) from None
+        raise InkError(f"{name}: {TOO_MANY}") from None
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
     _check_size(*picture.size, name)
@@ -96,23 +89,20 @@ def _read(picture: Path | str | bytes, name: str) -> bytes:
     if isinstance(picture, bytes | bytearray | memoryview):
         content = bytes(picture)
     elif not isinstance(picture, Path | str):
-        raise InkError(
-            f"{name}: a {type(picture).__name__}. "
-            "Expected a path, bytes, a PIL picture or an array."
-        )
+        said = f"{name}: a {type(picture).__name__}."
+        raise InkError(f"{said} Expected a path, bytes, a PIL picture or an array.")
     else:
         path = Path(picture)
         if path.is_dir():
             raise InkError(f"{name}: a folder. Expected the path of one picture.")
         try:
-            size = path.stat().st_size
-            content = path.read_bytes() if size <= MOST_BYTES else b""
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise InkError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read.")
+            content = path.read_bytes()
         except FileNotFoundError:
             raise InkError(f"{name}: no such file. Check the path.") from None
         except OSError as error:
             raise InkError(f"{name}: cannot be read ({error.strerror}).") from None
-        if size > MOST_BYTES:
-            raise InkError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read.")
     if not content:
         raise InkError(f"{name}: empty, 0 bytes. Save or send the picture again.")
     return content
@@ -133,13 +123,9 @@ def _what_it_is(content: bytes) -> str:
 def _check_size(width: int, height: int, name: str) -> None:
     size = f"{width} × {height} pixels"
     if width * height > MOST_PIXELS:
-        raise InkError(_too_large(name, f"{size}, "))
+        raise InkError(f"{name}: {size}, {TOO_MANY}")
     if min(width, height) < FEWEST_PIXELS:
         raise InkError(f"{name}: {size}. Expected at least {FEWEST_PIXELS} a side.")
-
-
-def _too_large(name: str, size: str = "") -> str:
-    return f"{name}: {size}more than {MOST_PIXELS // 1_000_000} million. Make it smaller first."
 
 
 def _from_array(values: np.ndarray, name: str) -> Image.Image:
@@ -151,13 +137,10 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
             "Expected height × width, or with 3 or 4 colours as a third axis."
         )
     _check_size(values.shape[1], values.shape[0], name)
-    if values.dtype == bool:
-        values = values.astype(np.uint8) * np.uint8(255)
-    elif values.dtype.kind not in "uif":
-        raise InkError(
-            f"{name}: an array of {values.dtype}. Expected uint8, uint16, float or bool."
-        )
-    elif values.dtype != np.uint8:
+    if values.dtype.kind not in "buif":
+        said = f"{name}: an array of {values.dtype}."
+        raise InkError(f"{said} Expected uint8, uint16, float or bool.")
+    if values.dtype != np.uint8:
         low, high = float(values.min()), float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > 65_535:
             raise InkError(
@@ -165,7 +148,7 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
                 "Expected 0 to 1, 0 to 255 or 0 to 65,535, without NaN."
             )
         # Cameras and scanners put 10 or 12 bits into 16.
-        limits = (1,) * (values.dtype.kind == "f") + (255, 1023, 4095, 65_535)
+        limits = (1,) * (values.dtype.kind in "bf") + (255, 1023, 4095, 65_535)
         full = next(limit for limit in limits if high <= limit)
         values = (values.astype(np.float32) * (255 / full)).round().astype(np.uint8)
     return Image.fromarray(values)

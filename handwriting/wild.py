@@ -35,17 +35,11 @@ def picture(
 
     Args:
         image: uint8 `[h, w]`; 0 is paper, 255 is ink; empty for a blank page.
-        condition: a key of `CONDITIONS`.
+        condition: a key of `CONDITIONS`; another is a ValueError.
         seed: of all that is drawn at random.
         index: of the image, so that each gets a picture of its own.
         proportions: of the image, as given to `tamil.tamil`; with `adapted`, the character is
             drawn in those that it was written in.
-
-    Returns:
-        the bytes of a PNG or JPEG file.
-
-    Raises:
-        ValueError: there is no such condition.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
     return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
@@ -74,8 +68,10 @@ def accuracies(
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
+    A picture that the reader refuses counts as wrong.
+
     Args:
-        reader: the model. A picture that it refuses counts as wrong.
+        reader: the model.
         split: where images and labels come from, in the proportions of the reader's card.
         count: images a condition, the same ones in each; drawn from `seed`.
         seed: of the images and of the pictures.
@@ -83,9 +79,6 @@ def accuracies(
 
     Returns:
         `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
-
-    Raises:
-        ValueError: there is no such condition.
     """
     card, rows = reader.card, drawn(split, count, seed)
     labels, side = split.labels.numpy()[rows], card.side
@@ -209,10 +202,7 @@ def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
 
 
 # -------------------------------------------------------------------------------- conditions
-
-
 # Each takes strokes float32 `[h, w]`, 0 to 1, and draws all that is random from the generator.
-
 
 _PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
 _INKS = ((26, 35, 126), (183, 28, 28), (27, 94, 32), (74, 20, 140), (93, 64, 55), (20, 20, 20))

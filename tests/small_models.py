@@ -1,4 +1,4 @@
-"""Models trained in seconds, and pictures to read, for tests that need real ones."""
+"""A LeNet trained in seconds, its files, and pictures to read, for tests that need real ones."""
 
 import contextlib
 import copy
@@ -23,58 +23,25 @@ LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std
 WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
 
 
-def lenet(run, folder, images=6_000, epochs=3):
-    """Train LeNet on a part of MNIST, or on the sample where that is what there is; save it.
-
-    Returns the data set; the model has not learned from its validation images.
-    """
-    dataset = data.mnist(run)
-    train = dataset.train[:images]
-    passes = epochs if len(train) > 3_000 else 4 * epochs
-    _train_and_save("lenet", run, dataset, train, passes, folder, "mnist", 0.1307, 0.3081)
-    return dataset
-
-
-def compact_cnn(run, folder, dataset):
-    """Train the compact CNN on a part of the letters of `dataset`; save it."""
-    _train_and_save(
-        "compact_cnn", run, dataset, dataset.train[:4_000], 3, folder, "tamil", 0.1, 0.3
-    )
-
-
-def _train_and_save(name, run, dataset, train, epochs, folder, form, mean, std):
-    model, result = _trained(name, dataset, train, dataset.validation[:1_000], epochs, mean, std)
-    how = {"architecture": name, "side": train.images.shape[-1], "mean": mean, "std": std}
-    card = saving.card(name, run, dataset, result, form, **how)
-    saving.save(model, card, dataset, folder)
-
-
-def _trained(name, dataset, train, judges, epochs, mean, std, title=None):
-    torch.manual_seed(0)
-    model = networks.ARCHITECTURES[name](len(dataset.classes))
-    batches = data.Batches(train, 64, shuffle=True, mean=mean, std=std)
-    held = data.Batches(judges, 500, mean=mean, std=std)
-    optimizer = torch.optim.AdamW(model.parameters())
-    schedule = training.one_cycle(optimizer, 2e-3, len(batches), epochs)
-    history = training.fit(
-        model, batches, held, optimizer=optimizer, schedule=schedule, epochs=epochs,
-        name=title or name,
-    )  # fmt: skip
-    probabilities, _ = training.predict(model, held)
-    return model, reporting.test_result(
-        model, history, judges, probabilities, recipe="", band=(0.0, 1.0)
-    )
-
-
 @functools.cache
 def trained():
     """A LeNet trained on the embedded sample, channels last and in training mode."""
     with contextlib.redirect_stdout(io.StringIO()):
         digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
-        model, result = _trained(
-            "lenet", digits, digits.train, digits.test, 8, 0.5, 0.5, "LeNet on the sample"
+        train, held, test = (
+            data.Batches(part, 64, shuffle=part is digits.train, mean=0.5, std=0.5)
+            for part in (digits.train, digits.validation, digits.test)
         )
-    return model.to(memory_format=torch.channels_last).train(), digits, result
+        torch.manual_seed(0)
+        model = networks.lenet().to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.002)
+        name = "LeNet on the sample"
+        history = training.fit(model, train, held, optimizer=optimizer, epochs=4, name=name)
+        probabilities, _ = training.predict(model, test)
+        result = reporting.test_result(
+            model, history, digits.test, probabilities, recipe="R0", band=(0, 1)
+        )
+    return model.train(), digits, result
 
 
 @functools.cache

@@ -210,11 +210,11 @@ def test_batches_grow_with_the_epochs():
     images = torch.randint(0, 256, (10, 12, 12), dtype=torch.uint8)
     split = data.Split(images, torch.arange(10), tuple("0123456789"))
     batches = data.Batches(split, 4, sides=[6, 6, 9])
-    shapes = []
+    sizes = []
     for epoch in range(4):  # the last side holds for every later epoch
         batches.set_epoch(epoch)
-        shapes.append(next(iter(batches))[0].shape)
-    assert shapes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
+        sizes.append(next(iter(batches))[0].shape)
+    assert sizes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
     expected = shapes.resized(images, (9, 9))[:4, None].float() / 255
     assert torch.equal(next(iter(batches))[0], expected)
     assert split.images.shape == (10, 12, 12), "the split keeps its images"

@@ -14,6 +14,17 @@ from handwriting.ink import InkError, to_form, to_mnist, to_tamil
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
+SAME = pytest.mark.promise(
+    "Results",
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+)
+NO_CHARACTER = pytest.mark.promise(
+    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+)
+REFUSED = pytest.mark.promise(
+    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
+)
+
 FIVE = [(108, 42), (58, 40), (54, 78), (92, 76), (106, 102), (88, 128), (50, 122)]
 
 
@@ -133,10 +144,7 @@ def test_pens_come_out_in_usual_widths(pen, low, high):
 # --------------------------------------------------------------------------- what may come in
 
 
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 @pytest.mark.parametrize(
     "other",
     [
@@ -149,7 +157,8 @@ def test_pens_come_out_in_usual_widths(pen, low, high):
         drawn("RGBA", paper=(255, 255, 255, 0), ink="white"),
         drawn("CMYK", paper=0, ink=(0, 0, 0, 255)),
         drawn().convert("P"), drawn().convert("P").convert("PA"),
-        drawn("L").convert("I"), drawn("L").convert("F"),
+        drawn("L").convert("I"), drawn("L").convert("F"), drawn("L").convert("1", dither=0),
+        np.array(drawn("L")) > 127,
         Image.fromarray(np.asarray(drawn("L")).astype(np.uint16) * 257),
         drawn(size=(400, 300), shift=(150, 40)),
         drawn(shift=(-44, -36)),  # touches the border
@@ -160,14 +169,7 @@ def test_the_same_stroke_comes_out_the_same(other, reference):
     assert far_apart(to_mnist(other).normalised, reference) < 0.12
 
 
-def test_black_and_white(reference):
-    assert far_apart(to_mnist(drawn("L").convert("1", dither=0)).normalised, reference) < 0.12
-
-
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_files_bytes_and_open_pictures_are_the_same(form, reference, tmp_path):
     path = tmp_path / f"five.{form.lower()}"
@@ -199,14 +201,7 @@ def test_arrays(convert, reference):
     assert far_apart(result, reference) < 0.06
 
 
-def test_bool_array(reference):
-    assert far_apart(to_mnist(np.array(drawn("L")) > 127).normalised, reference) < 0.12
-
-
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "stored"),
@@ -223,20 +218,14 @@ def test_a_phone_turned_is_turned_back(form, orientation, stored, reference):
     assert far_apart(to_mnist(content).normalised, reference) < 0.06
 
 
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 @pytest.mark.parametrize("longer", [28, 56, 300, 1200])
 def test_sizes(longer, reference):
     picture = drawn().resize((round(longer * 150 / 160), longer), Image.Resampling.LANCZOS)
     assert far_apart(to_mnist(picture).normalised, reference) < (0.3 if longer == 28 else 0.12)
 
 
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 def test_uneven_light_texture_and_lines(reference):
     random = np.random.default_rng(0)
     ruled = drawn(size=(300, 320), shift=(70, 80), ink="#202850")
@@ -250,10 +239,7 @@ def test_uneven_light_texture_and_lines(reference):
     assert far_apart(to_mnist(content).normalised, reference) < 0.25
 
 
-@pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
-)
+@SAME
 def test_lines_as_dark_as_the_ink_are_removed(reference):
     picture = drawn(size=(300, 320), shift=(70, 80))
     for y in range(14, 320, 40):
@@ -304,9 +290,7 @@ def noise(kind):
             return (sum(large) / 6).astype(np.uint8)
 
 
-@pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
-)
+@NO_CHARACTER
 @pytest.mark.parametrize(
     "kind", ["uniform", "normal", "small", "black and white", "dust", "clouds", "fog", "marble"]
 )
@@ -316,9 +300,7 @@ def test_noise_is_never_a_character(kind):
             convert(noise(kind))
 
 
-@pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
-)
+@NO_CHARACTER
 def test_nothing_drawn():
     gradient = np.linspace(255, 60, 200)[None, :].repeat(150, 0)
     for empty in (
@@ -331,9 +313,7 @@ def test_nothing_drawn():
             to_mnist(empty)
 
 
-@pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
-)
+@NO_CHARACTER
 def test_a_filled_shape_is_no_character():
     picture = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(picture).rectangle((40, 40, 150, 150), 0)
@@ -345,9 +325,7 @@ def test_a_filled_shape_is_no_character():
         to_mnist(picture)
 
 
-@pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
-)
+@NO_CHARACTER
 def test_text_is_no_character():
     picture = Image.new("L", (400, 300), 255)
     ImageDraw.Draw(picture).text((20, 100), "several words of text", 0, font_size=30)
@@ -375,9 +353,7 @@ def test_bad_paths_are_named(tmp_path):
         to_mnist(tmp_path / "text.png")
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+@REFUSED
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_truncated_files(form, tmp_path):
     content = encoded(drawn(), form)
@@ -386,19 +362,7 @@ def test_truncated_files(form, tmp_path):
         to_mnist(tmp_path / "cut")
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
-def test_every_cut_of_a_file_is_an_ink_error_or_the_digit(reference):
-    content = encoded(drawn(size=(150, 160)), "JPEG")
-    for length in range(0, len(content), 97):
-        with pytest.raises(InkError):
-            to_mnist(content[:length])
-
-
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+@REFUSED
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -423,9 +387,7 @@ def test_several_frames(form):
         to_mnist(content)
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+@REFUSED
 @pytest.mark.parametrize("side", [7_200, 12_000, 60_000])
 def test_a_bomb_is_refused_before_it_is_decoded(side):
     content = bytearray(encoded(drawn()))
@@ -460,11 +422,3 @@ def test_a_bomb_is_refused_before_it_is_decoded(side):
 def test_bad_values(values, says):
     with pytest.raises(InkError, match=says):
         to_mnist(values)
-
-
-def test_no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for picture in (drawn(), drawn().convert("P"), np.array(drawn("L")) / 255):
-            to_mnist(picture)
-            to_tamil(picture)

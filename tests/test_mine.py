@@ -59,12 +59,6 @@ def test_labels_cannot_leave_the_folder_or_collide(tmp_path):
     assert [mine._label(path.parent.name) for path in paths] == labels
 
 
-def test_default_folder_is_below_the_data_folder(tmp_path):
-    path = mine.keep(drawing(), "3", "mnist")
-    assert path == tmp_path / "data" / "mine" / "mnist" / "3" / "0001.png"
-    assert len(mine.load("mnist", DIGITS)) == 1
-
-
 def test_numbers_are_never_used_again(tmp_path):
     first = mine.keep(drawing(), "3", "mnist", tmp_path)
     (first.parent / "0007.png").write_bytes(drawing())

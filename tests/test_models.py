@@ -27,6 +27,10 @@ from handwriting import cards, ink, models, saving
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
+NAMED = pytest.mark.promise(
+    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
+)
+
 
 @pytest.fixture(autouse=True)
 def reference(tmp_path, monkeypatch):
@@ -149,9 +153,7 @@ def without_card(path):
         save_file(load_file(path), path)
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
-)
+@NAMED
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
 @pytest.mark.parametrize(
     ("damage", "message"),
@@ -286,9 +288,7 @@ def test_the_better_model_comes_first(tmp_path, folder):
     assert taken() == "full-cpu"
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
-)
+@NAMED
 @pytest.mark.parametrize("kept", [0, 50, -1000])
 @pytest.mark.parametrize("bring", [models.reader, models.load])
 def test_a_damaged_reference_is_named(bring, kept, reference, tmp_path):

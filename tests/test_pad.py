@@ -86,10 +86,6 @@ def test_a_picture_is_answered():
     assert widget.picture == png and widget.answer.choices[0].text == "1"
 
 
-def test_not_sure():
-    assert not ask(pad.Pad(reader(threshold=0.95)), "picture", drawing())["sure"]
-
-
 def test_tamil_letters_come_with_strokes_and_transliteration():
     widget = pad.Pad({"Digits": reader(), "Tamil": reader("tamil", LETTERS)})
     digits, tamil = widget.options["sources"]
@@ -170,11 +166,6 @@ def test_practice_asks_for_all_before_any_comes_again():
         asked = order(seed)
         assert all(a != b for a, b in pairwise(asked))
     assert set(order(1, letters=["7"])) == {"7"}
-
-
-def test_practice_shows_the_letter_as_a_picture():
-    practice = pad.Practice(reader("tamil", LETTERS), letters=["கி"])
-    assert practice.task["transliteration"] == "ki" and practice.task["strokes"]
 
 
 @pytest.mark.parametrize("letters", [["x"], []])

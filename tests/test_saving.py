@@ -18,6 +18,16 @@ from handwriting import cards, models, saving
 from nbhelpers import sources
 from nbhelpers.data import Dataset, Split
 
+AS_PYTORCH = pytest.mark.promise(
+    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+)
+CALIBRATED = pytest.mark.promise(
+    "Results", "The probabilities of a saved model are calibrated on validation images"
+)
+HALF = pytest.mark.promise(
+    "Results", "Half precision costs the course's own models at most 0.05 points"
+)
+
 PUBLISHED = sorted(cards.REFERENCE.glob("*.safetensors"))
 
 
@@ -79,9 +89,7 @@ def test_model_is_left_as_it_was_and_its_weights_are_plain_float32(tmp_path, mon
     assert all(torch.equal(weights[key], value) for key, value in before.items())
 
 
-@pytest.mark.promise(
-    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
-)
+@AS_PYTORCH
 def test_onnx_alone_needs_only_the_picture():
     """Any program can use it: one file, ink of 0 to 1 in, probabilities out."""
     where, card, _ = saved()
@@ -104,9 +112,7 @@ def test_onnx_alone_needs_only_the_picture():
         assert b".py" not in content and str(sources.project_folder()).encode() not in content
 
 
-@pytest.mark.promise(
-    "Results", "The probabilities of a saved model are calibrated on validation images"
-)
+@CALIBRATED
 def test_temperature_and_threshold_are_those_of_the_validation_images():
     where, card, _ = saved()
     validation = trained()[1].validation
@@ -121,9 +127,7 @@ def test_temperature_and_threshold_are_those_of_the_validation_images():
     assert 0.5 < sure.mean() <= 1
 
 
-@pytest.mark.promise(
-    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
-)
+@AS_PYTORCH
 def test_difference_from_pytorch_is_an_error_and_writes_nothing(tmp_path, monkeypatch):
     model, digits, _ = trained()
     monkeypatch.setattr(saving, "exported", lambda *_: onnx.load(saved()[0] / GRAPH))
@@ -146,9 +150,7 @@ def test_wrong_arguments(changes, message, tmp_path):
         saving.save(model, card_of("x", **changes), digits, tmp_path)
 
 
-@pytest.mark.promise(
-    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
-)
+@AS_PYTORCH
 @pytest.mark.filterwarnings("error")
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
@@ -190,9 +192,7 @@ def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
 # ---------------------------------------------------------------------- temperature and threshold
 
 
-@pytest.mark.promise(
-    "Results", "The probabilities of a saved model are calibrated on validation images"
-)
+@CALIBRATED
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
 def test_temperature_makes_probabilities_honest(true_temperature):
     """Labels drawn from the softmax of logits: any factor on the logits is found again."""
@@ -283,7 +283,7 @@ def test_half_precision_of_filters_and_matrices_only(reference):
     assert saving._halved(large) is large, "numbers that float16 cannot hold stay"
 
 
-@pytest.mark.promise("Results", "Half precision costs the course's own models at most 0.05 points")
+@HALF
 def test_half_precision_that_costs_too_much_is_not_published(reference, monkeypatch):
     monkeypatch.setattr(saving, "_halved", lambda value: value.sign())
     with pytest.raises(models.ModelError, match=r"lenet\.safetensors: in half .* at most 0\.0005"):
@@ -291,7 +291,7 @@ def test_half_precision_that_costs_too_much_is_not_published(reference, monkeypa
     assert not reference.exists()
 
 
-@pytest.mark.promise("Results", "Half precision costs the course's own models at most 0.05 points")
+@HALF
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_models_that_come_with_the_course(path):
     """Of `full` on the real data, small, and of networks that we still have."""

@@ -175,35 +175,6 @@ def test_search_finds(watch, site, address, place):
     assert page.locator("article h1").is_visible()
 
 
-def test_light_dark_and_automatic(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800, color_scheme="light")
-    page.goto(f"{address}/{chapters[1]}")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(paper)
-    colours = []
-    for _ in range(3):
-        page.locator(".theme-toggle-content button").click()
-        colours.append((page.evaluate("document.body.dataset.theme"), page.evaluate(paper)))
-    assert {theme for theme, _ in colours} == {"light", "dark", "auto"}
-    assert dict(colours)["light"] == dict(colours)["auto"] == light != dict(colours)["dark"]
-    page.evaluate("localStorage.theme = 'dark'")
-    page.goto(f"{address}/{chapters[2]}")  # the choice stays
-    assert page.evaluate(paper) == dict(colours)["dark"]
-
-
-def test_code_is_copied_without_output(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(f"{address}/{chapters[1]}")
-    cell = page.locator(".cell_input:visible").first
-    cell.hover()
-    cell.locator("button.copybtn").click()
-    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.strip() == cell.locator("pre").inner_text().strip()
-    assert page.locator(".output button.copybtn").count() == 0
-
-
 def test_menus_on_a_phone_open_with_the_keyboard(watch, address, chapters):
     page = watch(address, width=NARROW, height=700)
     page.goto(f"{address}/{chapters[1]}")
@@ -251,16 +222,6 @@ def test_tamil_is_set_in_the_site_s_own_font(watch, address, site):
     page.evaluate("document.fonts.ready")
     loaded = "[...document.fonts].filter((f) => f.status == 'loaded').map((f) => f.family)"
     assert any("Course Tamil" in family for family in page.evaluate(loaded))
-
-
-def test_printing_leaves_out_menus(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800)
-    page.goto(f"{address}/{chapters[1]}")
-    page.emulate_media(media="print")
-    for selector in (".sidebar-drawer", ".toc-drawer", ".content-icon-container", ".related-pages"):
-        assert not page.locator(selector).first.is_visible(), selector
-    assert page.locator("article h1").is_visible()
-    page.pdf(path=SHOTS / "chapter_1.pdf", format="A4", print_background=True)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
