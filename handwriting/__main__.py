@@ -34,20 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file")
-    parser.add_argument(
-        "--model",
-        default="digits",
-        help="digits (the default), tamil, or the name of a saved model such as resnet18",
-    )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        metavar="FOLDER",
-        help="where it lies; by default the best under artifacts/ and results/models/",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print a list with the five likeliest of each picture"
-    )
+    known = "digits (the default), tamil, or the name of a saved model such as resnet18"
+    parser.add_argument("--model", default="digits", help=known)
+    where = "where it lies; by default the best under artifacts/ and results/models/"
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help=where)
+    listed = "print a list with the five likeliest of each picture"
+    parser.add_argument("--json", action="store_true", help=listed)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
             stream.reconfigure(errors="backslashreplace")
@@ -72,21 +64,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
     entries = []
     for picture in pictures:
-        entry = dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
-        entries.append({"file": picture} | entry)
+        empty = dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
+        entries.append({"file": picture} | empty)
         try:
             answer = reader.read(picture)
         except InkError as error:
-            reason = str(error).removeprefix(f"{picture}: ")
-            entries[-1]["error"] = reason
-            if not as_json:
-                print(f"{picture}: {reason}", file=sys.stderr)
-            continue
-        choices = [vars(choice) for choice in answer.choices]
-        first = {"answer": choices[0]["text"], "probability": choices[0]["probability"]}
-        entries[-1] |= first | {"sure": answer.sure, "choices": choices}
+            said, stream = str(error).removeprefix(f"{picture}: "), sys.stderr
+            entries[-1]["error"] = said
+        else:
+            said, stream = answer, sys.stdout
+            first, choices = answer.choices[0], [vars(choice) for choice in answer.choices]
+            entries[-1] |= {"answer": first.text, "probability": first.probability}
+            entries[-1] |= {"sure": answer.sure, "choices": choices}
         if not as_json:
-            print(f"{picture}: {answer}", flush=True)
+            print(f"{picture}: {said}", file=stream, flush=True)
     if as_json:
         print(json.dumps(entries, ensure_ascii=False, indent=1))
     if any(entry["error"] for entry in entries):

@@ -106,9 +106,6 @@ def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted"
     return replace(steps, normalised=shapes.resized(steps.normalised[None], (side, side))[0])
 
 
-# ------------------------------------------------------------------------------------ the pen
-
-
 def _measured(crop: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the character with longer side `FINE`, uint8 `[h, w]`, and its pen: a share of it."""
     scale = FINE / max(crop.shape)

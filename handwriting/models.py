@@ -205,9 +205,6 @@ def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray
     return np.concatenate([session.run(["probabilities"], {"images": i})[0] for i in inputs])
 
 
-# ----------------------------------------------------------------------------- which file it is
-
-
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise sources.Unavailable(f"{path}: no such model. {_advice(path.stem)}")

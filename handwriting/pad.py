@@ -20,6 +20,7 @@ from typing import Any
 import anywidget
 import matplotlib
 import numpy as np
+import torch
 import traitlets
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
@@ -65,8 +66,6 @@ class Pad(anywidget.AnyWidget):
         super().__init__(options={"sources": [_described(*one) for one in self.readers.items()]})
         self.on_msg(self._received)
 
-    # ------------------------------------------------------------------------------ messages
-
     def _received(self, _: Pad, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """Do what the page asks, and answer: an error that is only logged, no one would see."""
         reply: dict[str, Any] = {"kind": "done"}
@@ -106,8 +105,6 @@ class Pad(anywidget.AnyWidget):
 
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
-
-    # ----------------------------------------------------------------- where no front end is
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return the widget with a picture of it; in a headless run the picture only.
@@ -192,9 +189,6 @@ class Practice(Pad):
         return {}
 
 
-# ------------------------------------------------------------------------------------- pictures
-
-
 def _described(name: str, reader: Reader) -> dict[str, Any]:
     card = reader.card
     labels = [[text, card.transliteration(text)] for text in card.classes]
@@ -228,9 +222,9 @@ def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> 
     return picture
 
 
-def _grey(ink: Any) -> Image.Image:
+def _grey(ink: torch.Tensor) -> Image.Image:
     """Return uint8 `[height, width]` ink on paper as a picture, dark on white."""
-    return Image.fromarray(255 - np.asarray(ink))
+    return Image.fromarray(255 - ink.numpy())
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -40,14 +40,9 @@ def found(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
     # A small character in a large picture: look at it once more, from closer.
     left, top, right, bottom = (edge * scale for edge in box)
     room = 0.25 * max(right - left, bottom - top)
-    near = colour.crop(
-        (
-            round(max(left - room, 0)),
-            round(max(top - room, 0)),
-            round(min(right + room, colour.width)),
-            round(min(bottom + room, colour.height)),
-        )
-    )
+    start = (round(max(edge - room, 0)) for edge in (left, top))
+    end = (min(right + room, colour.width), min(bottom + room, colour.height))
+    near = colour.crop((*start, *map(round, end)))
     try:
         closer, _ = _ink_of(within(near, WORKING))
     except InkError:
@@ -57,8 +52,14 @@ def found(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
 
 def cut(ink: np.ndarray) -> np.ndarray:
     """Return ink uint8 `[h, w]` without the rows and columns that are empty, or nearly so."""
-    rows, columns = (np.flatnonzero((ink > 64).any(axis)) for axis in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    left, top, right, bottom = _bounds(ink > 64)
+    return ink[top:bottom, left:right]
+
+
+def _bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def _refused(why: str, count: str = "") -> InkError:
@@ -81,9 +82,7 @@ def _ink_of(picture: Image.Image) -> tuple[np.ndarray, tuple[int, int, int, int]
     near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
     ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    return ink.round().astype(np.uint8), box
+    return ink.round().astype(np.uint8), _bounds(mask)
 
 
 def _rim(values: np.ndarray) -> np.ndarray:
@@ -204,10 +203,8 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
                 ruled |= np.abs(grid[1] * cosine + grid[0] * sine - offset) < 2.1
     if not ruled.any():
         return None
-    full = np.zeros(strength.shape, bool)
-    full[:height, :width] = ruled.repeat(2, 0).repeat(2, 1)
-    full[height:], full[:, width:] = full[height - 1 : height], full[:, width - 1 : width]
-    return full
+    odd = [(0, side % 2) for side in faint.shape]
+    return np.pad(ruled.repeat(2, 0).repeat(2, 1), odd, "edge")
 
 
 def _across(mask: np.ndarray, ruled: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:
@@ -259,8 +256,8 @@ def _character(mask: np.ndarray) -> tuple[np.ndarray, float]:
         raise _refused("marks", f"{np.count_nonzero(areas)} ")
     if areas.sum() < 0.6 * everything:
         raise _refused("unclear")
-    rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
-    longer = max(np.ptp(rows), np.ptp(columns)) + 1
+    left, top, right, bottom = _bounds(kept)
+    longer = max(right - left, bottom - top)
     if 2 * depth.max() > 0.85 * longer or _rim(kept).mean() > 0.45:
         raise _refused("filled")
     return kept, pen

@@ -101,9 +101,6 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
     return card
 
 
-# ------------------------------------------------------------------------------------ calibration
-
-
 def _calibrated(network: nn.Module, card: Card, validation: Split) -> Card:
     """Return the card with temperature and threshold."""
     logits, labels = _logits(network, validation, card), validation.labels.numpy()
@@ -149,8 +146,7 @@ def threshold_for(
     """Return the smallest probability such that the share `wanted` of answers from it on is right.
 
     An answer is the likeliest of the classes, float `[n, classes]`. Only probabilities that occur
-    are considered. The result is 2, which no answer reaches, where not even the surest are right
-    often enough.
+    are tried. Where not even the surest answers are right often enough, it is 2: none reaches that.
     """
     probabilities = np.asarray(probabilities)
     right = probabilities.argmax(1) == np.asarray(labels)
@@ -163,13 +159,10 @@ def threshold_for(
 def wanted_share(accuracy: float) -> float:
     """Return the share of sure answers that must be right, for a model of this accuracy.
 
-    Sure answers may be wrong once in 100, and at most a third as often as all answers: for an
-    accuracy of 0.95 it is 0.99, for one of 0.994, of which 0.99 would ask nothing, 0.998.
+    Sure answers may be wrong once in 100, and at most a third as often as all: for an accuracy of
+    0.95 it is 0.99, for one of 0.994, of which 0.99 would ask nothing, 0.998.
     """
     return max(0.99, 1 - (1 - accuracy) / 3)
-
-
-# ------------------------------------------------------------------------------------------- ONNX
 
 
 def exported(network: nn.Module, card: Card) -> onnx.ModelProto:
@@ -227,9 +220,6 @@ def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Sp
             f"expected at most {LARGEST_DIFFERENCE:g}. Nothing was written."
         )
     return difference
-
-
-# ------------------------------------------------------------------------------------- publishing
 
 
 def publish(name: str, folder: Path, validation: Split) -> Card:
