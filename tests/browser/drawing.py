@@ -1,5 +1,9 @@
 """How the tests in this folder run a cell, write on the pad and keep pictures of it."""
 
+import contextlib
+import functools
+import http.server
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,26 @@ from nbhelpers.tamil import alphabet
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "browser"
 SIDE = 280  # of the paper, in its own units
 SECONDS = 60  # for the slowest step on a busy machine
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(ConnectionError):  # a page that was left before all had come
+            super().copyfile(source, outputfile)
+
+
+@contextlib.contextmanager
+def served(folder):
+    """Serve a folder; give the address."""
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def kernel_idle(page):

@@ -1,17 +1,23 @@
 """The playground as a visitor has it: a file server, a browser, and no Python behind it."""
 
 import base64
-import functools
-import http.server
 import io
 import re
 import sys
-import threading
 
 import clean_pictures
 import numpy as np
 import pytest
-from drawing import PICTURES, finger, headline, one_by_keyboard, strokes_of, tamil_strokes, write
+from drawing import (
+    PICTURES,
+    finger,
+    headline,
+    one_by_keyboard,
+    served,
+    strokes_of,
+    tamil_strokes,
+    write,
+)
 from PIL import Image
 
 from handwriting import ink, playground
@@ -49,11 +55,6 @@ PAGE = """<!DOCTYPE html>
 # ------------------------------------------------------------------------------------ what there is
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A folder with the page, and the address that serves it."""
@@ -64,13 +65,9 @@ def site(tmp_path_factory):
     body = "\n".join(re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL))
     for name, theme in (("playground", ""), ("dark", ' data-theme="dark"')):
         (folder / f"{name}.html").write_text(PAGE.format(theme=theme, body=body), encoding="utf-8")
-    handler = functools.partial(Quiet, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     PICTURES.mkdir(parents=True, exist_ok=True)
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture(scope="module")

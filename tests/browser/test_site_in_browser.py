@@ -4,16 +4,12 @@ Screenshots of every chapter go to build/browser/site. Axe, which looks for barr
 disabilities, comes from npm (`make site`).
 """
 
-import contextlib
-import functools
-import http.server
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from drawing import PICTURES
+from drawing import PICTURES, served
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
@@ -50,24 +46,11 @@ def site(tmp_path_factory):
     return out
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def copyfile(self, source, outputfile):
-        with contextlib.suppress(ConnectionError):  # a page that was left before all had come
-            super().copyfile(source, outputfile)
-
-
 @pytest.fixture(scope="module")
 def address(site):
     """Where the site is served."""
-    handler = functools.partial(Quiet, directory=site)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
