@@ -321,7 +321,7 @@ def _publish_model(path: Path, here: profile.Profile) -> None:
 
     Only what `full` has trained on the real data comes with it.
     """
-    from handwriting import models
+    from handwriting import models, saving
     from nbhelpers import data, tamil
 
     name, folder = MODELS.get(path.stem[:2]), artifacts_root() / here.place
@@ -333,7 +333,7 @@ def _publish_model(path: Path, here: profile.Profile) -> None:
     else:
         dataset = data.mnist(here)
     if dataset.source == "full":
-        models.publish(name, folder, dataset.validation)
+        saving.publish(name, folder, dataset.validation)
 
 
 def _stamp(path: Path, here: profile.Profile) -> str:
@@ -344,7 +344,7 @@ def _stamp(path: Path, here: profile.Profile) -> str:
     parts += [version("torch"), version("fastai"), version("scikit-learn")]
     parts += [cell.source for cell in cells]
     package = project_folder() / "nbhelpers"
-    parts += [p.read_text(encoding="utf-8") for p in sorted(package.glob("*.[pt]*"))]
+    parts += [p.read_text(encoding="utf-8") for p in sorted(package.glob("*.[jpt]*"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

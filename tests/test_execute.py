@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from course import execute, promises
-from handwriting import models
+from handwriting import models, saving
 from nbhelpers import data, profile
 
 MEETS = """
@@ -162,7 +162,7 @@ def full(project, monkeypatch):
     card = SimpleNamespace(form="mnist", proportions="kept")
     published = []
     monkeypatch.setattr(models, "load", lambda name, folder: (None, card))
-    monkeypatch.setattr(models, "publish", lambda *arguments: published.append(arguments))
+    monkeypatch.setattr(saving, "publish", lambda *arguments: published.append(arguments))
     monkeypatch.setattr(data, "mnist", lambda run: digits)
     return SimpleNamespace(place=place, digits=digits, published=published)
 
@@ -185,7 +185,7 @@ def test_a_model_that_cannot_be_published_is_an_error_of_its_notebook(
     def refuse(*_):
         raise models.ModelError("lenet.safetensors: too much is lost")
 
-    monkeypatch.setattr(models, "publish", refuse)
+    monkeypatch.setattr(saving, "publish", refuse)
     write(project, _05_trains="1", _06_other="1")
     before = (project / "notebooks" / "05_trains.ipynb").read_bytes()
     assert execute.run([], publish=True) == 1

@@ -40,7 +40,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="nbhelpers")
 def checkout(folder, *cells):
     """Make a small copy of the course: the package, its data, and a notebook of these cells."""
     names = [
-        *ROOT.glob("nbhelpers/**/*.[pt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
+        *ROOT.glob("nbhelpers/**/*.[jpt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
         *ROOT.glob("course/*.py"), *ROOT.glob("data/*.*"),
         *ROOT.glob("results/*/*.json"), *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
         *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
@@ -355,7 +355,7 @@ import os, resource, sys
 from pathlib import Path
 import nbformat, torch
 from course import execute
-from handwriting import mine, models
+from handwriting import mine, saving
 from nbhelpers import checkpoints, data, networks, profile, records, training
 disk, kind = Path(sys.argv[1]), sys.argv[2]
 run = profile.current()
@@ -366,15 +366,17 @@ probabilities, _ = training.predict(model, data.Batches(digits.test, 500))
 result = records.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
 how = {"form": "mnist", "architecture": "linear", "side": 28, "mean": 0.0, "std": 1.0}
 how["temperature"] = 1.0
-graph = models._exported(model, 28, 0.0, 1.0, 1.0)
-models._exported = lambda *_: graph  # it takes seconds, and writes nothing
+card = saving.card("linear", run, digits, result, **how)
+graph = saving.exported(model, card)
+saving.exported = lambda *_: graph  # it takes seconds, and writes nothing
+folder = records.artifacts_folder(run, digits)
 png = Path("drawing.png").read_bytes()
 state = {"weights": torch.rand(100_000)}
 tiny = Path("tiny.ipynb")
 
 def write(times):
     yield "record", lambda: records.record(run, digits, "01", [result] * times)
-    yield "model", lambda: models.save(model, "linear", run, digits, result, **how)
+    yield "model", lambda: saving.save(model, card, digits, folder)
     yield "checkpoint", lambda: checkpoints.save(disk / "artifacts" / "state", state | {"n": times})
     yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
     yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
@@ -444,7 +446,7 @@ import os, sys
 import torch
 from matplotlib import pyplot as plt
 from course import doctor, execute, readme
-from handwriting import ink, mine, models, pad, wild
+from handwriting import ink, mine, models, pad, saving, wild
 from nbhelpers import (
     augmentation,
     checkpoints,

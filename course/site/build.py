@@ -42,6 +42,7 @@ BESIDES = (
     "LICENSE",
     "data/*.*",
     "nbhelpers/**/*.py",
+    "nbhelpers/*.json",
     "nbhelpers/*.toml",
     "handwriting/*.py",
     "results/ladder.png",
