@@ -327,7 +327,7 @@ def _publish_model(notebook: str, here: profile.Profile) -> None:
 
     Only what `full` has trained on the real data comes with it.
     """
-    from handwriting import models
+    from handwriting import models, saving
     from nbhelpers import data, tamil
 
     name, folder = MODELS.get(notebook[:2]), artifacts_root() / here.place
@@ -339,7 +339,7 @@ def _publish_model(notebook: str, here: profile.Profile) -> None:
     else:
         dataset = data.mnist(here)
     if dataset.source == "full":
-        models.publish(name, folder, dataset.validation)
+        saving.publish(name, folder, dataset.validation)
 
 
 def _print_summary(rows: list[_Row], place: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nbhelpers import data, networks, reporting, training
+from nbhelpers import data, networks, records, training
 from nbhelpers.augmentation import RandomAffine
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
@@ -157,9 +157,9 @@ def probabilities(recipe: Recipe, model: nn.Module, split: Split, run: Profile) 
 
 def test(
     recipe: Recipe, model: nn.Module, history: History, dataset: Dataset, run: Profile
-) -> reporting.Result:
+) -> records.Result:
     """Return a trained model's result on the test images, read this one time."""
-    return reporting.test_result(
+    return records.test_result(
         model,
         history,
         dataset.test,
@@ -174,7 +174,7 @@ test.__test__ = False  # pytest: a name, not a test
 
 def resnet18(
     dataset: Dataset, run: Profile, seed: int, checkpoint: Path | None = None
-) -> reporting.Result:
+) -> records.Result:
     """Train notebook 6's ResNet-18 for its one epoch from `seed`, and test it.
 
     The order of the images follows `seed`, too; notebook 6 itself leaves that at 0.
@@ -187,15 +187,15 @@ def resnet18(
         replace(dataset, train=train), run.size("resnet_side"), 64,
         statistics=weights.statistics, device=run.device, seed=seed,
     )  # fmt: skip
-    folder = reporting.artifacts_folder(run, dataset) / "10"
+    folder = records.artifacts_folder(run, dataset) / "10"
     torch.manual_seed(seed)
     learn = vision.learner(dls, "resnet18", weights, folder, run.precision, checkpoint, ps=0.1)
-    history = vision.history(learn)
+    history = learn.history
     history.name = f"ResNet-18, one epoch, seed {seed}"
     learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
     probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
     band = run.band("resnet18", dataset.source)
-    return reporting.test_result(
+    return records.test_result(
         learn.model, history, dataset.test, probabilities, recipe="notebook 06", band=band
     )
 
@@ -209,11 +209,11 @@ def _precision(recipe: Recipe, run: Profile) -> torch.dtype:
     return run.precision if recipe.fast else torch.float32
 
 
-def recorded(run: Profile, dataset: Dataset) -> list[reporting.Result]:
+def recorded(run: Profile, dataset: Dataset) -> list[records.Result]:
     """Return all models that notebooks have recorded under this profile and on this data.
 
     They come in the order of the notebooks. The list is empty where none has been run. Notebook 10,
     which asks for them, and 11 are left out, so that they change nothing when run again.
     """
-    records = sorted(reporting.records_folder(run, dataset).glob("0[0-9]_*.json"))
-    return [r for path in records for r in reporting.recorded(run, dataset, path.stem)]
+    paths = sorted(records.records_folder(run, dataset).glob("0[0-9]_*.json"))
+    return [r for path in paths for r in records.recorded(run, dataset, path.stem)]

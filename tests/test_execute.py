@@ -13,7 +13,7 @@ import pytest
 from tiny_project import printed, write
 
 from course import execute, results, stamp
-from handwriting import models
+from handwriting import models, saving
 from nbhelpers import data, sources
 
 MEETS = """
@@ -190,7 +190,7 @@ def full(project, monkeypatch):
     card = SimpleNamespace(form="mnist", proportions="kept")
     published = []
     monkeypatch.setattr(models, "load", lambda name, folder: (None, card))
-    monkeypatch.setattr(models, "publish", lambda *arguments: published.append(arguments))
+    monkeypatch.setattr(saving, "publish", lambda *arguments: published.append(arguments))
     monkeypatch.setattr(data, "mnist", lambda run: digits)
     return SimpleNamespace(place=place, digits=digits, published=published)
 
@@ -213,7 +213,7 @@ def test_a_model_that_cannot_be_published_is_an_error_of_its_notebook(
     def refuse(*_):
         raise models.ModelError("lenet.safetensors: too much is lost")
 
-    monkeypatch.setattr(models, "publish", refuse)
+    monkeypatch.setattr(saving, "publish", refuse)
     write(project, _05_trains="1", _06_other="1")
     before = (project / "notebooks" / "05_trains.ipynb").read_bytes()
     assert execute.run([], publish=True) == 1

@@ -41,7 +41,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="nbhelpers")
 def checkout(folder, *cells):
     """Make a small copy of the course: the package, its data, and a notebook of these cells."""
     names = [
-        *ROOT.glob("nbhelpers/**/*.[pt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
+        *ROOT.glob("nbhelpers/**/*.[jpt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
         *ROOT.glob("course/*.py"), *ROOT.glob("data/*.*"),
         ROOT / "course/site/results.md", *ROOT.glob("results/*/*.json"),
         *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
@@ -100,14 +100,14 @@ def without_promises(text):
 PICTURE = """
 import os
 from matplotlib import pyplot as plt
-from nbhelpers import data, profile, reporting, vision
+from nbhelpers import data, profile, records, reporting, vision
 from nbhelpers.tamil import alphabet, font
 font.use_in_plots()
 figure, axis = plt.subplots()
 axis.set_title('கி')
 reporting.show(figure, 'கி')
 run = profile.current()
-reporting.record(run, data.mnist(run), '00_tiny', [], words='கி')
+records.record(run, data.mnist(run), '00_tiny', [], words='கி')
 print('கி', alphabet.named('கி'), os.environ['NB_HEADLESS'])
 """
 FIRST_FONTS = "Matplotlib is building the font cache; this may take a moment.\n"
@@ -338,26 +338,28 @@ import os, resource, sys
 from pathlib import Path
 import nbformat, torch
 from course import execute
-from handwriting import mine, models
-from nbhelpers import checkpoints, data, networks, profile, reporting, training
+from handwriting import mine, saving
+from nbhelpers import checkpoints, data, networks, profile, records, training
 disk, kind = Path(sys.argv[1]), sys.argv[2]
 run = profile.current()
 digits = data.mnist(run)
 model = networks.linear()
 history = training.History("linear", [1], [1], [1], [1], [1])
 probabilities, _ = training.predict(model, data.Batches(digits.test, 500))
-result = reporting.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
+result = records.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
 how = {"form": "mnist", "architecture": "linear", "side": 28, "mean": 0.0, "std": 1.0}
 how["temperature"] = 1.0
-graph = models._exported(model, 28, 0.0, 1.0, 1.0)
-models._exported = lambda *_: graph  # it takes seconds, and writes nothing
+card = saving.card("linear", run, digits, result, **how)
+graph = saving.exported(model, card)
+saving.exported = lambda *_: graph  # it takes seconds, and writes nothing
+folder = records.artifacts_folder(run, digits)
 png = Path("drawing.png").read_bytes()
 state = {"weights": torch.rand(100_000)}
 tiny = Path("tiny.ipynb")
 
 def write(times):
-    yield "record", lambda: reporting.record(run, digits, "01", [result] * times)
-    yield "model", lambda: models.save(model, "linear", run, digits, result, **how)
+    yield "record", lambda: records.record(run, digits, "01", [result] * times)
+    yield "model", lambda: saving.save(model, card, digits, folder)
     yield "checkpoint", lambda: checkpoints.save(disk / "artifacts" / "state", state | {"n": times})
     yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
     yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
@@ -432,6 +434,8 @@ for room in (nbhelpers, handwriting):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 from course import doctor, execute, readme
+from handwriting import saving
+from nbhelpers import records
 from course.__main__ import main
 from nbhelpers import data, profile, reporting, sources, tamil, vision
 from nbhelpers.tamil import font
@@ -447,7 +451,7 @@ archive = sources.Archive("a.txt", "md5:" + sys.argv[1], ())
 print("read", sources.fetch(archive).read_text(encoding="utf-8"))
 del os.environ["NBHELPERS_DATA"]
 for action in (
-    lambda: sources.fetch(archive), lambda: reporting.record(run, digits, "01", []),
+    lambda: sources.fetch(archive), lambda: records.record(run, digits, "01", []),
     lambda: tamil.tamil(run), readme.write,
 ):
     try:

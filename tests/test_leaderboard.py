@@ -17,7 +17,8 @@ from nbhelpers import (
     leaderboard,
     networks,
     profile,
-    reporting,
+    records,
+    small_maps,
     sources,
     training,
 )
@@ -70,7 +71,7 @@ def executed(notebook, marks, scope):
         "augmentation": augmentation, "networks": networks, "partial": partial,
         "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
-        "kept": None,
+        "kept": None, "small_maps": small_maps,
     }  # fmt: skip
     path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
     cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
@@ -132,10 +133,10 @@ def test_recorded_models_come_in_the_order_of_the_notebooks(run, capsys):
     for notebook in ("02_second", "01_first"):
         model, history = leaderboard.train(recipe, digits, run, 1, name=notebook)
         result = leaderboard.test(recipe, model, history, digits, run)
-        reporting.record(run, digits, notebook, [result], more={"measured": 3})
+        records.record(run, digits, notebook, [result], more={"measured": 3})
     found = leaderboard.recorded(run, digits)
     assert [result.name for result in found] == ["01_first", "02_second"]
     assert found[0].answers.predictions.shape == (40,)
     assert leaderboard.recorded(run, noise(28, 10, images=200)) == []  # recorded on other data
-    assert reporting.measured(run, digits, "01_first", "more") == {"measured": 3}
-    assert reporting.measured(run, digits, "03_third", "more") is None
+    assert records.measured(run, digits, "01_first", "more") == {"measured": 3}
+    assert records.measured(run, digits, "03_third", "more") is None

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from test_pad import drawing, reader
 
-from handwriting import ink, mine, pad
+from handwriting import ink, mine, pad, paper
 from handwriting.ink import InkError
 from nbhelpers import checkpoints, data, sources, tamil
 from nbhelpers.checkpoints import CheckpointError
@@ -351,7 +351,7 @@ def check(make):
     assert steps.normalised.shape == (side, side) and steps.normalised.dtype == torch.uint8
     assert steps.normalised.max() > 100, "there is ink"
     assert steps.ink.dtype == steps.crop.dtype == torch.uint8
-    assert max(steps.ink.shape) <= ink.WORKING and min(steps.crop.shape) >= 1
+    assert max(steps.ink.shape) <= paper.WORKING and min(steps.crop.shape) >= 1
     assert 0 < steps.pen <= 1
 
 

@@ -246,7 +246,7 @@ def test_every_module_has_a_page_with_its_functions(pages):
     for name in (n.rpartition(".")[2] for n in texts.modules(ROOT, build.SHOWN)):
         assert f"api/{name}.html" in pages
     assert pages["api/ink.html"].find(id="handwriting.ink.to_mnist")
-    assert "float" in pages["api/reporting.html"].find(id="nbhelpers.reporting.Result").get_text()
+    assert "float" in pages["api/records.html"].find(id="nbhelpers.records.Result").get_text()
 
 
 def test_tamil_has_a_font_of_its_own_where_npm_has_been(site):

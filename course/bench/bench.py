@@ -25,7 +25,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, networks, profile, tamil, training
+from nbhelpers import augmentation, data, networks, profile, small_maps, tamil, training
 
 TAMIL_MARK = 0.907  # published for the official test split
 SMALL = [24, 32]  # sides of the letters in our epochs
@@ -125,7 +125,7 @@ def our_tamil(
     started = time.perf_counter()
     torch.manual_seed(42)
     model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
-    networks.fast_on_small_maps(model)
+    small_maps.fast_on_small_maps(model)
     size = {"sides": sides, "device": run.device}
     train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from course import results
-from nbhelpers import profile, reporting
+from nbhelpers import profile, records
 from nbhelpers.sources import project_folder
 
 
@@ -52,5 +52,5 @@ def write(name: str, run: profile.Profile, **measured: Any) -> None:
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
         path = project_folder() / "results" / place / f"{name}.json"
-        results.write(path, {"environment": reporting.environment(run) | kind, **measured})
+        results.write(path, {"environment": records.environment(run) | kind, **measured})
         print(f"written to {path.relative_to(project_folder())}")

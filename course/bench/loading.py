@@ -88,7 +88,12 @@ def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, 
             ("ours, from memory", ours, run.precision),
         ):
             dls, numbers = learn.dls, str(precision).removeprefix("torch.")
-            got = {"batch": dls.bs, "workers": dls.train.fake_l.num_workers, "precision": numbers}
+            workers = dls.fake_l.num_workers if hasattr(dls, "fake_l") else 0  # ours has none
+            got = {
+                "batch": getattr(dls.train, "bs", None) or dls.train.batch_size,
+                "workers": workers,
+                "precision": numbers,
+            }
             got = ways[way] = got | time_training(learn, epoch)
             print(
                 f"{way:<23}{got['batch']:>6}{got['workers']:>9}{numbers:>11}"

@@ -16,7 +16,7 @@ import torch
 from common import busy, write
 from torch.nn import functional
 
-from nbhelpers import networks, profile
+from nbhelpers import networks, profile, small_maps
 
 SETTINGS = {  # of libgomp; no other OpenMP library is timed here
     "as it comes": {"GOMP_SPINCOUNT": "300000"},
@@ -57,7 +57,7 @@ def _in_a_process(name: str, setting: dict[str, str]) -> float:
 def _step_times(name: str) -> float:
     run = profile.current()
     images, side = NETWORKS[name]
-    model = networks.fast_on_small_maps(networks.ARCHITECTURES[name](10))
+    model = small_maps.fast_on_small_maps(networks.ARCHITECTURES[name](10))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     inputs = torch.rand(images, 1, side, side)

@@ -29,6 +29,7 @@ BESIDES = (
     "LICENSE",
     "data/*.*",
     "nbhelpers/**/*.py",
+    "nbhelpers/*.json",
     "nbhelpers/*.toml",
     "handwriting/*.py",
     "results/ladder.png",
