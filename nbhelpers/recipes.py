@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nbhelpers import data, networks, reporting, training
+from nbhelpers import data, networks, records, training
 from nbhelpers.augmentation import RandomAffine, RandomWarp
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
@@ -138,11 +138,11 @@ def probabilities(recipe: Recipe, model: nn.Module, split: Split, run: Profile) 
 
 def test(
     recipe: Recipe, model: nn.Module, history: History, dataset: Dataset, run: Profile
-) -> reporting.Result:
+) -> records.Result:
     """Return a trained model's result on the test images, read this one time."""
     answers = probabilities(recipe, model, dataset.test, run)
     facts = {"recipe": f"notebook {recipe.notebook}", "band": run.band(recipe.band, dataset.source)}
-    return reporting.test_result(model, history, dataset.test, answers, **facts)
+    return records.test_result(model, history, dataset.test, answers, **facts)
 
 
 test.__test__ = False  # pytest: a name, not a test
@@ -150,7 +150,7 @@ test.__test__ = False  # pytest: a name, not a test
 
 def resnet18(
     dataset: Dataset, run: Profile, seed: int, checkpoint: Path | None = None
-) -> reporting.Result:
+) -> records.Result:
     """Train notebook 6's ResNet-18 for its one epoch from `seed`, order of images included."""
     from nbhelpers import vision  # fastai takes some seconds to import
 
@@ -160,15 +160,15 @@ def resnet18(
         replace(dataset, train=train), run.size("resnet_side"), 64,
         statistics=weights.statistics, device=run.device, seed=seed,
     )  # fmt: skip
-    folder = reporting.artifacts_folder(run, dataset) / "10"
+    folder = records.artifacts_folder(run, dataset) / "10"
     torch.manual_seed(seed)
     learn = vision.learner(dls, "resnet18", weights, folder, run.precision, checkpoint, ps=0.1)
-    history = vision.history(learn)
+    history = learn.history
     history.name = f"ResNet-18, one epoch, seed {seed}"
     learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
     answers, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
     facts = {"recipe": "notebook 06", "band": run.band("resnet18", dataset.source)}
-    return reporting.test_result(learn.model, history, dataset.test, answers, **facts)
+    return records.test_result(learn.model, history, dataset.test, answers, **facts)
 
 
 def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: int) -> data.Batches:

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nbhelpers.sources import project_folder
-from nbhelpers.tamil import alphabet, class_table, font
+from nbhelpers.tamil import alphabet, font
 
-TEXTS = [text for text, _ in class_table()]
+TEXTS = [text for text, _ in alphabet.class_table()]
 VOWELS = {"": "a", "ி": "i", "ீ": "ī", "ு": "u", "ூ": "ū", "்": ""}
 PAIRS = """
     க:k ங:ṅ ச:c ஞ:ñ ட:ṭ ண:ṇ த:t ந:n ப:p ம:m ய:y ர:r ல:l வ:v ழ:ḻ ள:ḷ ற:ṟ ன:ṉ
@@ -93,7 +93,7 @@ def test_outlines_turn_one_way(stroke):
 
 
 def test_transliteration_is_made_of_consonant_and_vowel():
-    table = dict(class_table())
+    table = dict(alphabet.class_table())
     assert len(set(table.values())) == 156
     for consonant, latin in CONSONANTS.items():
         for sign, vowel in VOWELS.items():

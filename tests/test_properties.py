@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from test_pad import drawing, reader
 
-from handwriting import ink, mine, pad
+from handwriting import ink, mine, pad, paper
 from handwriting.ink import InkError
 from nbhelpers import data, sources, tamil, training
 from nbhelpers.data import DataError
@@ -296,7 +296,7 @@ def check(make):
     assert steps.normalised.shape == (side, side) and steps.normalised.dtype == torch.uint8
     assert steps.normalised.max() > 100, "there is ink"
     assert steps.ink.dtype == steps.crop.dtype == torch.uint8
-    assert max(steps.ink.shape) <= ink.WORKING and min(steps.crop.shape) >= 1
+    assert max(steps.ink.shape) <= paper.WORKING and min(steps.crop.shape) >= 1
     assert 0 < steps.pen <= 1
 
 

@@ -11,7 +11,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import augmentation, data, networks, profile, recipes, sources, training
+from nbhelpers import (
+    augmentation,
+    data,
+    networks,
+    profile,
+    recipes,
+    small_maps,
+    sources,
+    training,
+)
 
 
 @pytest.fixture
@@ -66,7 +75,8 @@ def executed(notebook, marks, scope):
         "augmentation": augmentation, "networks": networks, "partial": partial,
         "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
-        "kept": None, "alphabet": SimpleNamespace(named=str),
+        "kept": None, "small_maps": small_maps, "alphabet": SimpleNamespace(named=str),
+        "fast_on_small_maps": small_maps.fast_on_small_maps,
     }  # fmt: skip
     cells = cells_of(notebook)
     for mark in marks:
