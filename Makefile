@@ -49,7 +49,8 @@ site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, ex
 
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder \
+	--junitxml=build/tests.xml tests
 	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
 	@$(PY) -c "import pathlib, time; f = pathlib.Path('build/test_started'); \
 	s = time.time() - f.stat().st_mtime; f.with_name('test_seconds').write_text(f'{s:.0f}\n'); \
@@ -60,11 +61,12 @@ test-full: $(READY) ## every notebook at the full profile, on the real data or n
 
 test-browser: $(READY) $(SITE_PACKAGES) ## the drawing pad and the site in a real browser; pictures in build/browser
 	$(PY) -m pip install -q playwright
-	$(PY) -m pytest -q tests/browser
+	$(PY) -m pytest -q --junitxml=build/tests-browser.xml tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 lab: $(READY) ## open JupyterLab on the series
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -1,7 +1,5 @@
 """`python -m course`: look at this machine, execute the notebooks, check and publish them."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -15,17 +13,14 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("data", help="fetch the data sets and check them")
     commands.add_parser("readme", help="write the results into the README")
     run = commands.add_parser("run", help="execute notebooks into build/")
-    run.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
+    compare = commands.add_parser("compare", help="this machine's results beside the reference")
+    verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
+    for command in (run, compare, verify):
+        command.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     run.add_argument("--force", action="store_true", help="those too that have not changed")
     run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
     run.add_argument("--jobs", type=int, help="how many at once; 2 on a CPU with several cores")
-    compare = commands.add_parser("compare", help="this machine's results beside the reference")
-    compare.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
-    verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
-    verify.add_argument("notebooks", nargs="*", help="at the smoke profile; all of them by default")
-    verify.add_argument(
-        "--full", nargs="*", default=["02"], metavar="NOTEBOOK", help="at the full profile; 02"
-    )
+    verify.add_argument("--full", nargs="*", default=["02"], help="those at the full profile; 02")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
             stream.reconfigure(errors="backslashreplace")

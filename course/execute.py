@@ -1,19 +1,17 @@
 """Execute the notebooks headless, keep clean copies under `build/`, sum up, and build the site."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-import hashlib
-import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,8 @@ from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from course import promises
+from course import results
+from course.stamp import stamp
 from handwriting.models import ModelError
 from nbhelpers import profile
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
@@ -33,6 +32,8 @@ ALL = ("",)  # with which every name begins
 # waits for all, to compare them or to measure how fast processes are, has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06", "07"), "09": ("05", "07")}
 AFTER |= {"10": ALL, "11": ALL}
+# What is told of each model at the end, and under which head.
+SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "source": "data"}
 # The models that come with the course, by the notebook that trains them.
 MODELS = {"05": "lenet", "07": "compact_cnn"}
 
@@ -41,12 +42,13 @@ class RunError(RuntimeError):
     """Notebooks cannot be executed now."""
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop without signals: nbclient would stop only the last begun notebook on Ctrl-C."""
+class _Row(NamedTuple):
+    """What became of one notebook; `seconds` are those of its last execution."""
 
-    def add_signal_handler(self, sig: int, callback: Callable, *args: object) -> None:
-        """Refuse, as outside the main thread, which nbclient is prepared for."""
-        raise RuntimeError("signals are left to asyncio.Runner")
+    name: str
+    seconds: float
+    error: str | None
+    executed: bool
 
 
 def run(
@@ -54,17 +56,14 @@ def run(
 ) -> int:
     """Execute notebooks, sum up and build the site; return 0 if all went well.
 
-    While one notebook imports, reads or draws, which takes one core, another can compute; so two
-    run at once where there are several cores.
-
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
         force: execute those too that have not changed since they were last executed.
         publish: also write the executed notebooks over the committed ones, and their records to
             `results/`.
-        jobs: how many run at once, at least 1, on a CPU at most as many as it has threads, since
-            more threads than cores mostly wait for one another. By default 2 there; 1 on a GPU,
-            and for `publish`, since seconds that others read should be of one training alone.
+        jobs: how many run at once, at least 1. On a CPU 2 by default, as one can compute while
+            another imports or draws, and at most as many as it has threads. Otherwise 1, and for
+            `publish`, since seconds that others read should be of one training alone.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
@@ -75,19 +74,16 @@ def run(
     here = profile.current()
     build = root / "build" / here.place
     paths = find(root / "notebooks", wanted)
-    os.environ["NB_HEADLESS"] = "1"
-    os.environ["NB_PROFILE"] = here.name
     print(f"profile {here.name} on {here.device}; copies go to {build}")
     jobs = jobs or (1 if publish or here.device.type != "cpu" else 2)
     if here.device.type == "cpu":
         jobs = min(jobs, torch.get_num_threads())
-    with alone(build), _home(), asyncio.Runner(loop_factory=_Loop) as runner:
+    with alone(build):
         started = time.perf_counter()
-        rows = runner.run(_rows(paths, jobs, build, here, force=force, publish=publish))
+        rows = [_end(row, build, here, publish) for row in _rows(paths, jobs, build, here, force)]
         if not wanted and all(row.executed and not row.error for row in rows):
-            promises.write(build / "together.json", {"seconds": time.perf_counter() - started})
-        _print_summary(rows, here.place)
-        print(flush=True)
+            results.write(build / "together.json", {"seconds": time.perf_counter() - started})
+        _print_summary(sorted(rows), here.place)
         with FileLock(root / "build" / "site.lock"):  # runs under other profiles build it, too
             failed = build_site(root, build)
     return int(failed or any(row.error for row in rows))
@@ -117,116 +113,12 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-class _Row(NamedTuple):
-    """What became of one notebook; `seconds` are those of its last execution."""
-
-    name: str
-    seconds: float
-    error: str | None
-    executed: bool
-
-
-async def _rows(
-    paths: list[Path], jobs: int, build: Path, here: profile.Profile, **options: bool
-) -> list[_Row]:
-    """Execute notebooks in their order; options are those of `_row`.
-
-    Where several run at once, those begin first after which most is left to do one after the
-    other, as far as `results/durations.json` tells; then fewer cores are idle towards the end.
-    """
-    share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-    names = [path.stem for path in paths]
-    seconds = promises.read(project_folder() / "results" / "durations.json").get(here.place, {})
-    left = {name: _left(name, names, seconds) for name in names}
-    in_order = sorted(paths, key=lambda p: left[p.stem], reverse=True) if jobs > 1 else paths
-    waiting = {path.stem: path for path in in_order}
-    running: dict[asyncio.Task[_Row], str] = {}
-    rows = {}
-    while waiting or running:
-        for name in list(waiting):
-            earlier = AFTER.get(name[:2], ())
-            unfinished = [other for other in (*waiting, *running.values()) if other < name]
-            if len(running) < jobs and not any(o.startswith(earlier) for o in unfinished):
-                settings = {} if jobs == 1 or earlier == ALL else share
-                work = _row(waiting.pop(name), build, here, settings, **options)
-                running[asyncio.create_task(work)] = name
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            rows[running.pop(task)] = task.result()
-    return [rows[path.stem] for path in paths]
-
-
-def _left(name: str, names: list[str], seconds: dict[str, float]) -> float:
-    """Return how long a notebook, and then those that wait for it one after the other, take.
-
-    Args:
-        name: of the notebook.
-        names: of all that are to run.
-        seconds: what each took elsewhere; one that is not there counts as one second.
-    """
-    later = [n for n in names if n > name and name.startswith(AFTER.get(n[:2], ()))]
-    return seconds.get(name, 1.0) + max((_left(n, names, seconds) for n in later), default=0.0)
-
-
-async def _row(
-    path: Path,
-    build: Path,
-    here: profile.Profile,
-    settings: dict[str, str],
-    *,
-    force: bool,
-    publish: bool,
-) -> _Row:
-    """Execute a notebook if need be; return what became of it."""
-    print(f"{path.stem} …", flush=True)
-    executed, stamp = build / path.name, _stamp(path, here)
-    state_file = executed.with_suffix(".json")
-    state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
-    if force or state.get("stamp") != stamp or not executed.exists():
-        state_file.unlink(missing_ok=True)
-        if force:  # from the very beginning: no training goes on from a checkpoint
-            for kept in artifacts_root().glob(f"{here.place}*/checkpoints/{path.stem}"):
-                shutil.rmtree(kept)
-        started = time.perf_counter()
-        error = await _executed(path, executed, settings)
-        state = {"stamp": stamp, "seconds": time.perf_counter() - started}
-        if not error:
-            with written(state_file) as unfinished:
-                unfinished.write_text(json.dumps(state), encoding="utf-8")
-        print(f"{path.stem}: {state['seconds']:.0f} s", flush=True)
-        if error:
-            print(error, flush=True)
-        fresh = True
-    else:
-        error, fresh = None, False
-        print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
-    if publish and not error:
-        try:
-            _publish_model(path, here)
-            _publish(path, executed, here.place)
-            promises.keep_durations(here.place, {path.stem: state["seconds"]}, project_folder())
-        except ModelError as problem:  # of this notebook alone
-            error = str(problem)
-            print(error, flush=True)
-    return _Row(path.stem, state["seconds"], error, fresh)
-
-
-def build_site(root: Path, executed: Path) -> bool:
-    """Build the web site from copies in `executed`, as its `build.py` says; return if it failed.
-
-    A process of its own keeps what Sphinx imports, and what it may do wrong, away from results.
-    """
-    command = [
-        sys.executable,
-        str(root / "course" / "site" / "build.py"),
-        "--executed",
-        str(executed),
-    ]
-    return subprocess.run(command).returncode != 0
-
-
 def find(folder: Path, wanted: list[str]) -> list[Path]:
-    """Return the notebooks in `folder` whose names begin with one of `wanted`, in order."""
+    """Return the notebooks in `folder` whose names begin with one of `wanted`, in order.
+
+    Raises:
+        FileNotFoundError: there is no such notebook.
+    """
     every = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     for name in wanted:
         if not any(path.name.startswith(name) for path in every):
@@ -236,23 +128,127 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def notebook(path: Path, executed: Path, **settings: str) -> str | None:
-    """Execute `path` into `executed`; return what went wrong, or None.
+    """Execute a notebook in its folder and write the copy `executed`; return what went wrong.
 
-    Args:
-        path: the notebook; it is executed in its folder, and left as it is.
-        executed: where the executed copy is written.
-        settings: environment variables for its kernel alone.
+    `settings` are environment variables for its kernel alone.
     """
-    with _home(), asyncio.Runner(loop_factory=_Loop) as runner:
-        return runner.run(_executed(path, executed, settings))
+    with _kernels(1) as begin:
+        return begin(path, executed, settings).result()
 
 
-async def _executed(path: Path, executed: Path, settings: dict[str, str]) -> str | None:
+def _rows(
+    paths: list[Path], jobs: int, build: Path, here: profile.Profile, force: bool
+) -> Iterator[_Row]:
+    """Execute those notebooks that must be; yield what became of each, as soon as it has ended.
+
+    Where several run at once, those begin first after which most is left to do one after the
+    other; then fewer cores are idle towards the end.
+    """
+    todo: dict[str, tuple[Path, str]] = {}
+    for path in paths:
+        known = results.read(build / f"{path.stem}.json")
+        digest = stamp(path, here.place, project_folder())
+        if force or known.get("stamp") != digest or not (build / path.name).exists():
+            todo[path.stem] = path, digest
+            continue
+        print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
+        yield _Row(path.stem, known["seconds"], None, False)
+    order, left = _order([*todo], here.place)
+    ready: list[str] = []
+    running: dict[Future, tuple[str, float]] = {}
+    with _kernels(jobs) as begin:
+        while order.is_active():
+            ready = sorted([*ready, *order.get_ready()])
+            ready.sort(key=lambda name: -left[name] if jobs > 1 else 0)
+            for name in ready[: jobs - len(running)]:
+                ready.remove(name)
+                print(f"{name} …", flush=True)
+                settings = _prepare(name, jobs, build, here, force)
+                task = begin(todo[name][0], build / f"{name}.ipynb", settings)
+                running[task] = name, time.perf_counter()
+            # A time-out, because Windows hears Ctrl-C only between two waits.
+            for task in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
+                name, started = running.pop(task)
+                row = _Row(name, time.perf_counter() - started, task.result(), True)
+                print(f"{name}: {row.seconds:.0f} s", *filter(None, [row.error]), sep="\n")
+                if not row.error:
+                    state = {"stamp": todo[name][1], "seconds": row.seconds}
+                    results.write(build / f"{name}.json", state)
+                order.done(name)
+                yield row
+
+
+def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
+    """Return what gives notebooks one after the other, and how many seconds are left from each on.
+
+    `results/durations.json` says what each took; one that is not there counts as one second.
+    """
+    seconds = results.read(project_folder() / "results" / "durations.json").get(place, {})
+    after = {name: AFTER.get(name[:2], ()) for name in names}
+    earlier = {n: [o for o in names if o < n and o.startswith(after[n])] for n in names}
+    left: dict[str, float] = {}
+    for name in sorted(names, reverse=True):
+        later = [left[other] for other in left if name in earlier[other]]
+        left[name] = seconds.get(name, 1.0) + max(later, default=0.0)
+    order = TopologicalSorter(earlier)
+    order.prepare()
+    return order, left
+
+
+def _prepare(
+    name: str, jobs: int, build: Path, here: profile.Profile, force: bool
+) -> dict[str, str]:
+    """Let a notebook count as not executed; return the environment variables of its kernel."""
+    (build / f"{name}.json").unlink(missing_ok=True)
+    if force:  # from the very beginning: no training goes on from a checkpoint
+        for kept in artifacts_root().glob(f"{here.place}*/checkpoints/{name}"):
+            shutil.rmtree(kept)
+    settings = {"NB_HEADLESS": "1", "NB_PROFILE": here.name}
+    if jobs > 1 and AFTER.get(name[:2]) != ALL:
+        settings["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // jobs))
+    return settings
+
+
+Begin = Callable[[Path, Path, dict[str, str]], "Future[str | None]"]
+
+
+@contextlib.contextmanager
+def _kernels(jobs: int) -> Iterator[Begin]:
+    """Give a function that begins to execute a notebook in a thread; Ctrl-C kills all kernels."""
+    clients: dict[Future, NotebookClient] = {}
+
+    def begin(path: Path, executed: Path, settings: dict[str, str]) -> Future[str | None]:
+        client = _client(path)
+        task = pool.submit(_execute, client, path.name, executed, os.environ | settings)
+        clients[task] = client
+        return task
+
+    with _home(), ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield begin
+        except BaseException:
+            while unfinished := wait(clients, timeout=0.2).not_done:
+                for task in unfinished:
+                    _kill(clients[task])
+            raise
+
+
+def _kill(client: NotebookClient) -> None:
+    kernel = client.km.provisioner if client.km else None
+    if kernel and kernel.process:  # else it is just being started
+        with contextlib.suppress(OSError):  # it has ended
+            if kernel.pgid and hasattr(os, "killpg"):
+                os.killpg(kernel.pgid, signal.SIGKILL)
+            else:
+                kernel.process.kill()
+
+
+def _client(path: Path) -> NotebookClient:
     content = nbformat.read(path, as_version=4)
     for cell in content.cells:  # where execution ends early, nothing old is left behind it
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    client = NotebookClient(
+    return NotebookClient(
         content,
         timeout=None,
         kernel_name="python3",
@@ -262,69 +258,79 @@ async def _executed(path: Path, executed: Path, settings: dict[str, str]) -> str
         coalesce_streams=True,
         extra_arguments=["--IPKernelApp.log_level=40"],
     )
+
+
+def _execute(
+    client: NotebookClient, name: str, executed: Path, environment: dict[str, str]
+) -> str | None:
+    """Execute a notebook and write the copy, as far as it came; return what went wrong."""
+    error = None
     try:
-        await client.async_execute(env=os.environ | settings)
-        error = None
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(client.async_execute(env=environment))
     except CellExecutionError as problem:
         error = str(problem)
     except DeadKernelError:
-        if (task := asyncio.current_task()) and task.cancelling():  # Ctrl-C: we killed it ourselves
-            raise asyncio.CancelledError from None
         error = (
-            f"{path.name}: its kernel was killed, perhaps for lack of memory. Close other programs "
+            f"{name}: its kernel was killed, perhaps for lack of memory. Close other programs "
             "or choose a smaller PROFILE, then run it again: training goes on where it was."
         )
-    content.metadata = {
+    client.nb.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python", "file_extension": ".py"},
     }
     with written(executed) as unfinished:
-        nbformat.write(content, unfinished)
+        nbformat.write(client.nb, unfinished)
     return error
 
 
 @contextlib.contextmanager
 def _home() -> Iterator[None]:
-    """Give Jupyter a home folder for a while, where there is none that it may write to."""
+    """Lend Jupyter, which looks at HOME alone, a home where there is none that it may write to."""
     try:
         usable = os.access(Path.home(), os.W_OK)
     except RuntimeError:  # no HOME, and a user whom the system does not know
         usable = False
-    if usable:
-        yield
-        return
-    before = os.environ.get("HOME")
+    before = {name: value for name, value in os.environ.items() if name == "HOME"}
     with tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder:
-        os.environ["HOME"] = folder
         try:
+            os.environ |= {} if usable else {"HOME": folder}
             yield
         finally:
-            del os.environ["HOME"]
-            if before is not None:
-                os.environ["HOME"] = before
+            os.environ.pop("HOME", None)
+            os.environ |= before
 
 
-def _publish(path: Path, executed: Path, place: str) -> None:
-    """Write an executed notebook over the committed one, and its records over the reference.
+def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:
+    """Publish what a notebook has made, if that is wanted; return its row, or one with an error."""
+    if not publish or row.error:
+        return row
+    root = project_folder()
+    try:
+        _publish_model(row.name, here)
+    except ModelError as problem:  # of this notebook alone
+        print(problem, flush=True)
+        return row._replace(error=str(problem))
+    pairs = [(build / f"{row.name}.ipynb", root / "notebooks" / f"{row.name}.ipynb")]
+    # Records on the embedded sample are no reference, and stay where they are.
+    for record in (artifacts_root() / here.place / "records").glob(f"{row.name}[.-]*"):
+        pairs.append((record, root / "results" / here.place / record.name))
+    for source, target in pairs:
+        with written(target) as unfinished:
+            shutil.copyfile(source, unfinished)
+    results.keep_durations(here.place, {row.name: row.seconds}, root)
+    return row
 
-    Records on the embedded sample are no reference, and stay where they are.
-    """
-    with written(path) as unfinished:
-        shutil.copyfile(executed, unfinished)
-    for record in (artifacts_root() / place / "records").glob(f"{path.stem}[.-]*"):
-        with written(project_folder() / "results" / place / record.name) as unfinished:
-            shutil.copyfile(record, unfinished)
 
-
-def _publish_model(path: Path, here: profile.Profile) -> None:
+def _publish_model(notebook: str, here: profile.Profile) -> None:
     """Publish the model that a notebook has trained, if it is one that comes with the course.
 
     Only what `full` has trained on the real data comes with it.
     """
-    from handwriting import models
+    from handwriting import models, saving
     from nbhelpers import data, tamil
 
-    name, folder = MODELS.get(path.stem[:2]), artifacts_root() / here.place
+    name, folder = MODELS.get(notebook[:2]), artifacts_root() / here.place
     if not name or here.name != "full" or not (folder / f"{name}.safetensors").exists():
         return
     _, card = models.load(name, folder)
@@ -333,39 +339,28 @@ def _publish_model(path: Path, here: profile.Profile) -> None:
     else:
         dataset = data.mnist(here)
     if dataset.source == "full":
-        models.publish(name, folder, dataset.validation)
-
-
-def _stamp(path: Path, here: profile.Profile) -> str:
-    """Return a digest of all that decides what executing `path` gives."""
-    cells = nbformat.read(path, as_version=4).cells
-    settings = ("SAMPLE", "MIRROR", "ARTIFACTS", "DAMAGED")
-    parts = [here.place, *(os.environ.get(f"NBHELPERS_{x}", "") for x in settings)]
-    parts += [version("torch"), version("fastai"), version("scikit-learn")]
-    parts += [cell.source for cell in cells]
-    package = project_folder() / "nbhelpers"
-    parts += [p.read_text(encoding="utf-8") for p in sorted(package.glob("*.[pt]*"))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        saving.publish(name, folder, dataset.validation)
 
 
 def _print_summary(rows: list[_Row], place: str) -> None:
-    print(f"\n{'notebook':<36} {'time':>6}  {'model':<34} {'test':>7}  in its expected band")
-    for name, seconds, error, _ in rows:
-        models = [] if error else _models(place, name)
-        first = models[0] if models else ("failed" if error else "no model", "", "")
-        print(f"{name:<36} {seconds:>4.0f} s  {first[0]:<34} {first[1]:>7}  {first[2]}")
-        for model in models[1:]:
-            print(f"{'':<44} {model[0]:<34} {model[1]:>7}  {model[2]}")
+    """Print a line for each model, of a notebook's newest record: on the real data or a sample."""
+    import pandas as pd
+
+    lines = []
+    for row in rows:
+        paths = artifacts_root().glob(f"{place}*/records/{row.name}.json")
+        newest = sorted(paths, key=lambda path: path.stat().st_mtime)[-1:]
+        none = {"name": "failed" if row.error else "no model"}
+        for model in results.models([] if row.error else newest) or [none]:
+            lines.append({"notebook": row.name, "time": f"{row.seconds:.0f} s"} | model)
+    table = pd.DataFrame(lines).reindex(columns=["notebook", "time", *SUMMARY])
+    table = table.rename(columns=SUMMARY).to_string(
+        index=False, na_rep="", float_format="{:.4f}".format
+    )
+    print(f"\n{table}\n", flush=True)
 
 
-def _models(place: str, name: str) -> list[tuple[str, str, str]]:
-    """Return the newest record of a notebook: on the real data or on the sample."""
-    records = list(artifacts_root().glob(f"{place}*/records/{name}.json"))
-    if not records:
-        return []
-    record = json.loads(max(records, key=lambda p: p.stat().st_mtime).read_text(encoding="utf-8"))
-    note = " (sample data)" if record["data"]["source"] == "sample" else ""
-    return [
-        (m["name"], f"{m['test_accuracy']:.4f}", ("yes" if m["in_band"] else "NO") + note)
-        for m in record["models"]
-    ]
+def build_site(root: Path, executed: Path) -> bool:
+    """Build the web site from executed copies, in a process of its own; return if it failed."""
+    program = str(root / "course" / "site" / "build.py")
+    return subprocess.run([sys.executable, program, "--executed", str(executed)]).returncode != 0

@@ -1,69 +1,90 @@
-"""Write the measured results into the README, between its markers."""
+"""Write what was measured into the README and into the site's page of results, between markers."""
 
-from __future__ import annotations
-
-import json
-import re
 import statistics
+from pathlib import Path
 
-from course import promises
+from course import promises, results
+from course.results import markdown
 from nbhelpers.sources import project_folder, written
 
-PLACE = "full-cpu"  # the committed reference
+MAIN = (  # the models that the README shows
+    "linear, AdamW one-cycle",
+    "LeNet, AdamW one-cycle",
+    "compact CNN, on digits",
+    "compact CNN",
+    "ResNet-18 from scratch",
+)
 
 
 def write() -> int:
-    """Bring README.md and its picture up to date; return 0."""
+    """Bring README.md, the page of results and the picture up to date; return 0."""
     from nbhelpers.reporting import ladder_figure
 
-    promises.take_over(project_folder())
-    path = project_folder() / "README.md"
-    with path.open(encoding="utf-8", newline="") as file:
-        line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
-    text = updated(path.read_text(encoding="utf-8"))
-    with written(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", newline=line_end)
-    figure = ladder_figure(by_data_set(records()))
-    picture = project_folder() / "results" / "ladder.png"
-    with written(picture) as unfinished:
+    root = project_folder()
+    promises.take_over(root)
+    for path, text in updated(root).items():
+        with path.open(encoding="utf-8", newline="") as file:
+            line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
+        with written(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline=line_end)
+    figure = ladder_figure(results.by_data_set(_records(root)))
+    with written(root / "results" / "ladder.png") as unfinished:
         options = {"format": "png", "metadata": {"Software": None}, "bbox_inches": "tight"}
         figure.savefig(unfinished, **options)
-    print(f"{path.name} and results/ladder.png are up to date")
+    print("README.md, course/site/results.md and results/ladder.png are up to date")
     return 0
 
 
-def records(place: str = PLACE) -> list[dict]:
-    """Return the results records of one run, in the order of the notebooks."""
-    folder = project_folder() / "results" / place
-    paths = sorted(folder.glob("*.json"), key=lambda path: path.stem)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def updated(root: Path) -> dict[Path, str]:
+    """Return the text of both pages of the project at `root`, with their tables made anew.
+
+    Raises:
+        ValueError: a page has no place for a table.
+    """
+    entries = _records(root)
+    compared = next((entry for entry in entries if "costs" in entry), {})
+    tables = [table(some, compared) for some in results.by_data_set(entries).values()]
+    contents = {
+        root / "README.md": {
+            "results": short_table(entries),
+            "wild": wild(entries),
+            "bench": bench(results.records(root / "results" / "bench-cpu")),
+            "promises": promises.short_table(root),
+        },
+        root / "course" / "site" / "results.md": {
+            "results": "\n\n".join([*tables, conditions(entries)]),
+            "promises": promises.table(root),
+        },
+    }
+    texts = {}
+    for path, parts in contents.items():
+        texts[path] = path.read_text(encoding="utf-8")
+        above = "../" * (len(path.relative_to(root).parts) - 1)
+        for name, content in parts.items():
+            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+            before, found, rest = texts[path].partition(begin)
+            if not found or end not in rest:
+                raise ValueError(f"{path.name} has no place for the {name}: {begin} … {end}")
+            content = content.replace("](", f"]({above}")
+            texts[path] = f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
+    return texts
 
 
-def by_data_set(entries: list[dict]) -> dict[str, list[dict]]:
-    """Return results records by the name of what was trained and tested on, first seen first."""
-    groups: dict[str, list[dict]] = {}
-    for entry in entries:
-        groups.setdefault(entry["data"]["name"], []).append(entry)
-    return groups
+def _records(root: Path) -> list[dict]:
+    return results.records(root / "results" / results.REFERENCE)
 
 
-def updated(text: str) -> str:
-    """Return the README's text with the tables between their markers made anew."""
-    compared = next((entry for entry in records() if "costs" in entry), {})
-    tables = [table(entries, compared) for entries in by_data_set(records()).values()]
-    for name, content in (
-        ("results", "\n\n".join([*tables, conditions(records())])),
-        ("wild", wild(records())),
-        ("bench", bench(records("bench-cpu"))),
-        ("promises", promises.table(project_folder())),
-    ):
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no place for the {name}: {begin} … {end}")
-        whole = f"{begin}\n{content}\n{end}"
-        text = pattern.sub(lambda _, whole=whole: whole, text)
-    return text
+def short_table(entries: list[dict]) -> str:
+    """Return a Markdown table of the models in `MAIN`."""
+    heads = ["data", "notebook", "model", "published", "test accuracy", "95 % interval"]
+    rows = [
+        [entry["data"]["name"], _link(entry), *_accuracy(model)]
+        for entry in entries
+        for model in entry["models"]
+        if model["name"] in MAIN
+    ]
+    page = "\n\nEvery model, with its cost: [the page of results](course/site/results.md)."
+    return markdown(heads, rows) + page
 
 
 def table(entries: list[dict], compared: dict) -> str:
@@ -74,29 +95,36 @@ def table(entries: list[dict], compared: dict) -> str:
         compared: notebook 10's record, with the costs and the seeds; empty where there is none.
     """
     data = entries[0]["data"]
-    lines = [
-        f"**{data['name']}**: {data['train']:,} training, {data['validation']:,} validation, "
-        f"{data['test']:,} test images; fingerprint `{data['fingerprint']}`.\n",
-        "| notebook | model | published | test accuracy | 95 % interval | over seeds "
-        "| averaged over classes | parameters | multiply-adds | training |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = [
+        "notebook", "model", "published", "test accuracy", "95 % interval", "over seeds",
+        "averaged over classes", "parameters", "multiply-adds", "training",
+    ]  # fmt: skip
     costs = compared.get("costs", {}).get(data["name"], {})
     seeds = compared.get("seeds", {}).get(data["name"], {})
+    rows = []
     for entry in entries:
-        name = entry["notebook"]
         for m in entry["models"]:
-            low, high = m["test_ci95"]
-            published = f"{m['published']:.4f}" if m["published"] else "–"
-            link = f"[{name[:2]}](notebooks/{name}.ipynb)"
             work = costs.get(m["name"], {}).get("multiply-adds")
-            lines.append(
-                f"| {link} | {m['name']} | {published} | **{m['test_accuracy']:.4f}** "
-                f"| {low:.4f} to {high:.4f} | {_over_seeds(seeds.get(m['name']))} "
-                f"| {m['test_class_averaged_accuracy']:.4f} | {m['parameters']:,} "
-                f"| {f'{work:,}' if work else '–'} | {m['train_seconds']:.0f} s |"
-            )
-    return "\n".join(lines)
+            rows.append([
+                _link(entry), *_accuracy(m), _over_seeds(seeds.get(m["name"])),
+                f"{m['test_class_averaged_accuracy']:.4f}", f"{m['parameters']:,}",
+                f"{work:,}" if work else "–", f"{m['train_seconds']:.0f} s",
+            ])  # fmt: skip
+    return (
+        f"**{data['name']}**: {data['train']:,} training, {data['validation']:,} validation, "
+        f"{data['test']:,} test images; fingerprint `{data['fingerprint']}`.\n\n"
+        + markdown(heads, rows)
+    )
+
+
+def _link(entry: dict) -> str:
+    return f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
+
+
+def _accuracy(model: dict) -> tuple[str, str, str, str]:
+    published = f"{model['published']:.4f}" if model["published"] else "–"
+    interval = "{:.4f} to {:.4f}".format(*model["test_ci95"])
+    return model["name"], published, f"**{model['test_accuracy']:.4f}**", interval
 
 
 def _over_seeds(accuracies: list[float] | None) -> str:
@@ -134,67 +162,67 @@ def wild(entries: list[dict]) -> str:
 
     It is empty where notebook 9 has not been run.
     """
-    measured = next((entry["wild"] for entry in entries if "wild" in entry), {})
-    lines = [
-        "| test images of | as published: mean (worst) | prepared by `ink`: mean (worst) |",
-        "|---|---|---|",
-    ]
-    for form, conditions in measured.items():
+    heads = ["test images of", "as published: mean (worst)", "prepared by `ink`: mean (worst)"]
+    names = {"mnist": "MNIST, LeNet", "tamil": "HPL Tamil, compact CNN"}
+    rows = []
+    for form, measured in next((entry["wild"] for entry in entries if "wild" in entry), {}).items():
         cells = []
         for way in ("published_way", "ours"):
-            values = [accuracies[way] for accuracies in conditions.values()]
-            worst = min(conditions, key=lambda name, way=way: conditions[name][way])
-            mean = sum(values) / len(values)
-            cells.append(f"{mean:.3f} ({conditions[worst][way]:.3f}, {worst})")
-        name = {"mnist": "MNIST, LeNet", "tamil": "HPL Tamil, compact CNN"}[form]
-        lines.append(f"| {name} | {cells[0]} | **{cells[1]}** |")
-    return "\n".join(lines) if measured else ""
+            found = {name: accuracies[way] for name, accuracies in measured.items()}
+            worst = min(found, key=found.get)
+            cells.append(f"{statistics.fmean(found.values()):.3f} ({found[worst]:.3f}, {worst})")
+        rows.append([names[form], cells[0], f"**{cells[1]}**"])
+    return markdown(heads, rows) if rows else ""
 
 
 def bench(entries: list[dict]) -> str:
     """Return what `make bench` measured, as far as there are records of it."""
-    parts = [speed(e) for e in entries if "contests" in e]
-    parts += [loading(e) for e in entries if "our_loader" in e]
-    return "\n\n".join(parts + [waiting(e) for e in entries if "milliseconds_a_step" in e])
+    parts = [
+        write_part(entry)
+        for key, write_part in (
+            ("contests", speed), ("our_loader", loading), ("milliseconds_a_step", waiting),
+        )
+        for entry in entries
+        if key in entry
+    ]  # fmt: skip
+    return "\n\n".join(parts)
 
 
 def speed(entry: dict) -> str:
     """Return a Markdown table of the ways of training, under a line on the processor."""
-    lines = [
-        f"On {_processor(entry)}:\n",
-        "| network, to test accuracy | way | seconds an epoch | epochs | seconds | times faster |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ["network, to test accuracy", "way", "seconds an epoch", "epochs", "seconds"]
+    rows = []
     for contest, measured in entry["contests"].items():
         least = "at least " if measured.get("at_least") else ""
         ratio = f"{least}**{measured['speed_up']:.1f}**" if "speed_up" in measured else ""
         for way in ("published", "before", "ours"):
             if got := measured.get(way):
-                given_up = "" if got["reached"] else ", given up"
-                network = got.get("network", contest)  # R5 trains another than we do
-                lines.append(
-                    f"| {network}, {measured['mark']:.3f} | {way} | {got['seconds_an_epoch']:.2f} "
-                    f"| {_epochs(got['epochs'])} | {got['seconds']:.1f}{given_up} "
-                    f"| {ratio if way == 'ours' else ''} |"
-                )
-    return "\n".join(lines)
+                epochs = got["epochs"]
+                rows.append([
+                    # R5 trains another network than we do.
+                    f"{got.get('network', contest)}, {measured['mark']:.3f}", way,
+                    f"{got['seconds_an_epoch']:.2f}",
+                    str(epochs) if isinstance(epochs, int) else f"{epochs:.2f}",
+                    f"{got['seconds']:.1f}{'' if got['reached'] else ', given up'}",
+                    ratio if way == "ours" else "",
+                ])  # fmt: skip
+    return f"On {_processor(entry)}:\n\n" + markdown([*heads, "times faster"], rows)
 
 
 def waiting(entry: dict) -> str:
     """Return a Markdown table of what threads that wait cost."""
-    lines = [
+    steps = entry["milliseconds_a_step"]
+    settings = [*next(iter(next(iter(steps.values())).values()))]
+    rows = [
+        [name, beside, *(f"{times[setting]:.1f}" for setting in settings)]
+        for name, by_company in steps.items()
+        for beside, times in by_company.items()
+    ]
+    return (
         f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one "
         "another keep a core busy as libgomp comes, and for a shorter time with our setting "
-        "(`nbhelpers/waiting_threads.pth`):\n",
-    ]
-    for name, by_company in entry["milliseconds_a_step"].items():
-        for beside, times in by_company.items():
-            if len(lines) == 1:
-                lines.append("| network | beside | " + " | ".join(times) + " |")
-                lines.append("|---|---|" + "---|" * len(times))
-            numbers = " | ".join(f"{value:.1f}" for value in times.values())
-            lines.append(f"| {name} | {beside} | {numbers} |")
-    return "\n".join(lines)
+        "(`nbhelpers/waiting_threads.pth`):\n\n" + markdown(["network", "beside", *settings], rows)
+    )
 
 
 def _processor(entry: dict) -> str:
@@ -205,28 +233,20 @@ def _processor(entry: dict) -> str:
     return where
 
 
-def _epochs(count: float) -> str:
-    return str(count) if isinstance(count, int) else f"{count:.2f}"
-
-
 def loading(entry: dict) -> str:
     """Return a Markdown table of the ways in which images reach a model, and what ours costs."""
     side, loader = entry["side"], entry["our_loader"]
     shares = {name: f"{100 * share:.1f} %" for name, share in loader["shares"].items()}
-    lines = [
-        f"How images reach a ResNet-34 at {side}×{side} pixels: one epoch of training on the "
-        f"{entry['epoch']:,} images of MNIST, scaled up from {entry['measured']:,}.\n",
-        "| way | batch | numbers | frozen, seconds an epoch | unfrozen, seconds an epoch |",
-        "|---|---|---|---|---|",
+    stages = ("frozen", "unfrozen")
+    heads = ["way", "batch", "numbers", *(f"{stage}, seconds an epoch" for stage in stages)]
+    rows = [
+        [way, str(got["batch"]), got["precision"], *(f"{got[stage]:.1f}" for stage in stages)]
+        for way, got in entry["ways"].items()
     ]
-    for way, got in entry["ways"].items():
-        lines.append(
-            f"| {way} | {got['batch']} | {got['precision']} "
-            f"| {got['frozen']:.1f} | {got['unfrozen']:.1f} |"
-        )
-    lines.append(
-        f"\nOur loader alone takes {loader['seconds']:.1f} s an epoch: "
+    return (
+        f"How images reach a ResNet-34 at {side}×{side} pixels: one epoch of training on the "
+        f"{entry['epoch']:,} images of MNIST, scaled up from {entry['measured']:,}.\n\n"
+        f"{markdown(heads, rows)}\n\nOur loader alone takes {loader['seconds']:.1f} s an epoch: "
         f"{shares['unfrozen']} of an unfrozen epoch (promised: at most "
         f"{100 * loader['promise']:.0f} %) and {shares['frozen']} of a frozen one."
     )
-    return "\n".join(lines)

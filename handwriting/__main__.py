@@ -8,9 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from handwriting import ink, models
+from handwriting import models
+from handwriting.pictures import InkError
 
-_CLASSIFY = """\
+_ABOUT = """\
 Say which character is on each picture, one line a picture: its name, the character and how
 probable it is, or the two likeliest where the model is not sure. A picture shows one character,
 dark on light or light on dark, in any format that Pillow reads. A line on standard error says
@@ -28,31 +29,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Read the pictures that the arguments name; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m handwriting",
-        description=_CLASSIFY,
+        description=_ABOUT,
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file")
-    parser.add_argument(
-        "--model",
-        default="digits",
-        help="digits (the default), tamil, or the name of a saved model such as resnet18",
-    )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        metavar="FOLDER",
-        help="where it lies; by default the best under artifacts/ and results/models/",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print a list with the five likeliest of each picture"
-    )
+    known = "digits (the default), tamil, or the name of a saved model such as resnet18"
+    parser.add_argument("--model", default="digits", help=known)
+    where = "where it lies; by default the best under artifacts/ and results/models/"
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help=where)
+    listed = "print a list with the five likeliest of each picture"
+    parser.add_argument("--json", action="store_true", help=listed)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
             stream.reconfigure(errors="backslashreplace")
     chosen = parser.parse_args(arguments)
     try:
-        return _classify(chosen.pictures, chosen.model, chosen.models, chosen.json)
+        reader = models.reader(chosen.model, chosen.models)
+        if chosen.models is None:  # who names no place is told what reads
+            accuracy = reader.card.results["test_accuracy"]
+            said = f"model: {reader.card.title}, {reader.origin}, test accuracy {accuracy:.4f}"
+            print(said, file=sys.stderr)
+        return _read(chosen.pictures, reader, chosen.json)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -63,46 +61,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _classify(pictures: list[str], model: str, folder: Path | None, as_json: bool) -> int:
-    reader = models.reader(model, folder)
-    if folder is None:  # who names no place is told what reads
-        accuracy = reader.card.results["test_accuracy"]
-        print(
-            f"model: {reader.card.title}, {reader.origin}, test accuracy {accuracy:.4f}",
-            file=sys.stderr,
-        )
-    failed = unsure = False
+def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
     entries = []
     for picture in pictures:
+        empty = dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
+        entries.append({"file": picture} | empty)
         try:
             answer = reader.read(picture)
-        except ink.InkError as error:
-            failed = True
-            reason = str(error).removeprefix(f"{picture}: ")
-            entries.append(_entry(picture, error=reason))
-            if not as_json:
-                print(f"{picture}: {reason}", file=sys.stderr)
-            continue
-        unsure |= not answer.sure
-        entries.append(_entry(picture, answer))
+        except InkError as error:
+            said, stream = str(error).removeprefix(f"{picture}: "), sys.stderr
+            entries[-1]["error"] = said
+        else:
+            said, stream = answer, sys.stdout
+            first, choices = answer.choices[0], [vars(choice) for choice in answer.choices]
+            entries[-1] |= {"answer": first.text, "probability": first.probability}
+            entries[-1] |= {"sure": answer.sure, "choices": choices}
         if not as_json:
-            print(f"{picture}: {answer}", flush=True)
+            print(f"{picture}: {said}", file=stream, flush=True)
     if as_json:
         print(json.dumps(entries, ensure_ascii=False, indent=1))
-    return 1 if failed else 3 if unsure else 0
-
-
-def _entry(picture: str, answer: models.Answer | None = None, error: str | None = None) -> dict:
-    """Return what `--json` says about a picture; keys without a value are null."""
-    choices = [vars(choice) for choice in answer.choices] if answer else None
-    return {
-        "file": picture,
-        "answer": choices[0]["text"] if choices else None,
-        "probability": choices[0]["probability"] if choices else None,
-        "sure": answer.sure if answer else None,
-        "choices": choices,
-        "error": error,
-    }
+    if any(entry["error"] for entry in entries):
+        return 1
+    return 0 if all(entry["sure"] for entry in entries) else 3
 
 
 if __name__ == "__main__":

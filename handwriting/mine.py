@@ -7,38 +7,18 @@ They lie in `data/mine/<form>/<label>/0001.png`, or below `NBHELPERS_DATA`; git 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image, PngImagePlugin
 
-from nbhelpers import sources
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbhelpers.data import Split
-
-FORMS = {"mnist": 28, "tamil": 64}  # the side of the images that models of each form get
+from handwriting import ink, pictures
+from nbhelpers import shapes, sources
+from nbhelpers.data import Split, leave_out
 
 _PLAIN = re.compile(r"[a-z0-9]{1,20}")  # the same on file systems that ignore case
-
-
-def folder_of(form: str, folder: Path | None = None) -> Path:
-    """Return where drawings of a form are kept.
-
-    Args:
-        form: `mnist` or `tamil`.
-        folder: of all kept drawings, by default `mine` in the data folder.
-
-    Raises:
-        ValueError: `form` is neither.
-    """
-    if form not in FORMS:
-        raise ValueError(f"form is {form!r}. Expected 'mnist' or 'tamil'.")
-    return (sources.data_folder() / "mine" if folder is None else Path(folder)) / form
 
 
 def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
@@ -51,27 +31,25 @@ def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
         png: the content of a picture file.
         label: what is drawn, such as `7` or `கி`.
         form: `mnist` or `tamil`.
-        folder: as for `folder_of`.
+        folder: of all kept drawings, by default `mine` in the data folder.
 
     Raises:
         ValueError: the label is empty, or the form unknown.
         InkError: the bytes are no picture, or nothing is drawn on it.
         WriteError: the folder cannot be written to, or the disk is full.
     """
-    from handwriting import ink
-
     if not label.strip():
         raise ValueError("The label is empty. Expected the character that is drawn, such as '7'.")
-    target_folder = folder_of(form, folder) / _name(label)
-    picture = ink.from_bytes(png, "The drawing")
-    _prepared(picture, form, FORMS[form])  # says so where it is damaged or nothing is drawn
+    place = _folder(form, folder) / _name(label)
+    picture = pictures.from_bytes(png, "The drawing")
+    _prepared(picture, form)  # says so where it is damaged or nothing is drawn
     text = PngImagePlugin.PngInfo()
     text.add_itxt("Label", label)
     text.add_itxt("Form", form)
     try:
-        return _numbered(target_folder, picture, text)
+        return _numbered(place, picture, text)
     except OSError as error:
-        raise sources.WriteError(sources.cannot_write(target_folder, error)) from error
+        raise sources.WriteError(sources.cannot_write(place, error)) from error
 
 
 def _numbered(folder: Path, picture: Image.Image, text: PngImagePlugin.PngInfo) -> Path:
@@ -95,63 +73,44 @@ def _numbered(folder: Path, picture: Image.Image, text: PngImagePlugin.PngInfo) 
         return path
 
 
-def load(
-    form: str, classes: Sequence[str], folder: Path | None = None, side: int | None = None
-) -> Split:
+def load(form: str, classes: Sequence[str], folder: Path | None = None) -> Split:
     """Return all drawings of a form, prepared as for a model; an empty split if there are none.
 
-    Args:
-        form: `mnist` or `tamil`.
-        classes: the text of each class, such as `reader.card.classes`.
-        folder: as for `folder_of`.
-        side: of the images, in pixels; by default 28 for `mnist`, 64 for `tamil`.
-
-    Returns:
-        images uint8 `[n, side, side]`, labels int64 `[n]`: indices into `classes`.
+    The images are uint8 `[n, side, side]`, with the side of the form; the labels int64 `[n]`,
+    indices into `classes`, which are such as `reader.card.classes`.
 
     Raises:
-        ValueError: the form is unknown, or `mnist` is asked for with another side than 28.
+        ValueError: the form is unknown.
         DataError: files cannot be read, nothing is drawn on them, or their label is none of
             `classes`, and NBHELPERS_DAMAGED is not `skip`; counts and names them.
     """
-    import torch
-
-    from nbhelpers.data import Split, leave_out
-
-    root = folder_of(form, folder)
-    side = side or FORMS[form]
-    if form == "mnist" and side != FORMS[form]:
-        raise ValueError(f"side is {side}. Images of the form 'mnist' have {FORMS[form]}.")
-    positions = {text: i for i, text in enumerate(classes)}
+    root = _folder(form, folder)
     images, labels, broken = [], [], []
-    for path in _files(root):
+    for path in sorted(root.glob("*/[!.]*.png")):
         label = _label(path.parent.name)
-        if label not in positions:
+        if label not in classes:
             broken.append(f"{path}: its folder names {label or 'no label'!r}, which is no class.")
             continue
         try:
-            images.append(_prepared(path, form, side))
-            labels.append(positions[label])
+            images.append(_prepared(path, form))
+            labels.append(classes.index(label))
         except ValueError as error:  # an InkError names the file
             broken.append(str(error))
     leave_out(
         root, broken, len(images), "Delete or replace them, move them to the folder of their label"
     )
+    side = shapes.FORMS[form].side
     stacked = torch.stack(images) if images else torch.zeros(0, side, side, dtype=torch.uint8)
     return Split(stacked, torch.tensor(labels, dtype=torch.int64), tuple(classes))
 
 
-def _prepared(picture: Path | Image.Image, form: str, side: int) -> torch.Tensor:
-    from handwriting import ink, models
+def _folder(form: str, folder: Path | None) -> Path:
+    shapes.form(form)
+    return (sources.data_folder() / "mine" if folder is None else Path(folder)) / form
 
-    return ink.to_form(picture, form, side, models.PROPORTIONS[form]).normalised
 
-
-def _files(root: Path) -> Iterator[Path]:
-    """Yield the drawings in order; hidden files and unfinished ones are none."""
-    for path in sorted(root.glob("*/*.png")):
-        if not path.name.startswith("."):
-            yield path
+def _prepared(picture: Path | Image.Image, form: str) -> torch.Tensor:
+    return ink.to_form(picture, form, shapes.FORMS[form].side).normalised
 
 
 def _highest(folder: Path) -> int:

@@ -8,37 +8,37 @@ end (a page made by nbconvert, GitHub, a run with `NB_HEADLESS=1`) a picture of 
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
+import matplotlib
+import numpy as np
+import torch
 import traitlets
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from handwriting import mine
-from handwriting.ink import InkError
+from handwriting.models import Answer, Choice, Reader
+from handwriting.pictures import InkError
 from nbhelpers import sources
-from nbhelpers.tamil import alphabet
-
-if TYPE_CHECKING:
-    from handwriting.models import Answer, Choice, Reader
+from nbhelpers.tamil import font
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NOUNS = {"mnist": "digit", "tamil": "letter"}  # what is drawn, by form
 
 
 class Pad(anywidget.AnyWidget):
     """Paper to draw one character on, and what a model reads.
 
-    Attributes:
-        picture: what was last drawn, the bytes of a PNG file; None before.
-        answer: what was last read, an `Answer`; None before, and where nothing could be read.
+    `picture` is what was last drawn, the bytes of a PNG file, and `answer` what was last read, an
+    `Answer`; both are None before, and `answer` where nothing could be read.
 
     Args:
         readers: from `models.reader`; or several by the name that the pad shows for each.
@@ -63,19 +63,8 @@ class Pad(anywidget.AnyWidget):
         self.picture: bytes | None = None
         self.answer: Answer | None = None
         self._drawn_for = next(iter(self.readers.values()))  # the reader of `picture`
-        described = [
-            {
-                "name": name,
-                "noun": NOUNS[reader.card.form],
-                "about": _about(reader),
-                "labels": [[text, _latin(text, reader)] for text in reader.card.classes],
-            }
-            for name, reader in self.readers.items()
-        ]
-        super().__init__(options={"sources": described})
+        super().__init__(options={"sources": [_described(*one) for one in self.readers.items()]})
         self.on_msg(self._received)
-
-    # ------------------------------------------------------------------------------ messages
 
     def _received(self, _: Pad, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """Do what the page asks, and answer: an error that is only logged, no one would see."""
@@ -100,24 +89,22 @@ class Pad(anywidget.AnyWidget):
             self.answer = reader.read(png)
         except InkError as error:
             return {"error": str(error)}
-        seen = self.answer.steps.normalised
+        seen, choices = self.answer.steps.normalised, self.answer.choices
         return {
-            "sure": bool(self.answer.sure),
-            "choices": [
-                asdict(choice) | _drawn(choice.text, reader) for choice in self.answer.choices
-            ],
+            "sure": self.answer.sure,
+            "choices": [vars(one) | {"strokes": reader.card.strokes(one.text)} for one in choices],
             "seen": "data:image/png;base64," + _base64(_png(_grey(seen))),
             "side": len(seen),
         }
 
     def _keep(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
-        path = mine.keep(png, content["label"], reader.card.form, self.folder)
-        return {"text": f"Kept as {_short(path)}"}
+        path = mine.keep(png, content["label"], reader.card.form, self.folder).resolve()
+        root = sources.project_folder()
+        short = path.relative_to(root) if path.is_relative_to(root) else path
+        return {"text": f"Kept as {short.as_posix()}"}
 
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
-
-    # ----------------------------------------------------------------- where no front end is
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return the widget with a picture of it; in a headless run the picture only.
@@ -135,51 +122,42 @@ class Pad(anywidget.AnyWidget):
 
     def _snapshot(self) -> tuple[bytes, str]:
         """Return a picture of the pad with the last drawing, or an example, and its alt text."""
-        picture, reader = self.picture, self._drawn_for
+        picture, answer, reader = self.picture, self.answer, self._drawn_for
         if picture is None:
-            picture = example(reader)
-        try:
-            answer = self.answer if self.picture else reader.read(picture)
-        except InkError:
-            answer = None
-        return _figure(picture, answer, reader), _alt(answer, reader)
+            strokes = reader.card.strokes(reader.card.classes[0]) or [_three()]
+            picture = _png(_written(strokes))
+            with contextlib.suppress(InkError):
+                answer = reader.read(picture)
+        said = f", and what the model reads: {answer}" if answer else "; nothing could be read"
+        alt = f"a drawing pad with a {reader.card.noun}{said}"
+        return _figure(picture, answer, reader), alt
 
 
 class Practice(Pad):
     """A pad that asks for one character after the other and says how each was read.
 
-    A picture is read when the learner presses "Check"; the first check of each character counts.
-
-    Attributes:
-        results: of each character's first check: (asked for, read as).
+    A picture is read when the learner presses "Check"; the first check of each character counts
+    and is in `results`: (asked for, read as).
 
     Args:
         reader: from `models.reader`.
         letters: which characters to ask for, by default all that the reader knows.
         seed: of their order. All are asked for before any comes again.
-        folder: as for `Pad`.
 
     Raises:
         ValueError: `letters` is empty or holds one that the reader does not know.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        letters: Sequence[str] | None = None,
-        seed: int = 0,
-        folder: Path | None = None,
-    ) -> None:
+    def __init__(self, reader: Reader, letters: Sequence[str] | None = None, seed: int = 0) -> None:
         """Prepare the first character."""
         letters = list(reader.card.classes if letters is None else letters)
         unknown = [text for text in letters if text not in reader.card.classes]
         if unknown or not letters:
             what = f"{unknown[0]!r} is none of its classes" if unknown else "it is empty"
             raise ValueError(f"letters: {what}. Expected characters of reader.card.classes.")
-        super().__init__(reader, folder)
+        super().__init__(reader)
         self.results: list[tuple[str, str]] = []
         self._letters, self._random, self._left = letters, random.Random(seed), []
-        self._number = 0
         self._ask()
 
     def _ask(self) -> None:
@@ -188,15 +166,11 @@ class Practice(Pad):
             if self.task and self._left[-1] == self.task["text"]:  # not twice running
                 self._left.reverse()
         text = self._left.pop()
-        self._number += 1
+        card = self._drawn_for.card
+        shown = {"transliteration": card.transliteration(text), "strokes": card.strokes(text)}
+        number = self.task["number"] + 1 if self.task else 1
         self._first = True
-        self.task = {
-            "number": self._number,
-            "text": text,
-            "transliteration": _latin(text, self._drawn_for),
-            **_drawn(text, self._drawn_for),
-            **self._score(),
-        }
+        self.task = {"number": number, "text": text, **shown, **self._score()}
 
     def _score(self) -> dict[str, int]:
         right = sum(asked == read for asked, read in self.results)
@@ -215,20 +189,14 @@ class Practice(Pad):
         return {}
 
 
-# ------------------------------------------------------------------------------------- letters
+def _described(name: str, reader: Reader) -> dict[str, Any]:
+    card = reader.card
+    labels = [[text, card.transliteration(text)] for text in card.classes]
+    return {"name": name, "noun": card.noun, "about": _about(reader), "labels": labels}
 
 
 def _about(reader: Reader) -> str:
     return f"Read by {reader.card.title}, {reader.origin}"
-
-
-def example(reader: Reader) -> bytes:
-    """Return a drawing that a reader can read, PNG: a three, or its first Tamil letter."""
-    if reader.card.form == "tamil":
-        strokes = _strokes(reader.card.classes[0], reader)
-    else:
-        strokes = [_three()]
-    return _png(_written(strokes))
 
 
 def _three() -> list[list[float]]:
@@ -239,58 +207,24 @@ def _three() -> list[list[float]]:
     return upper + lower
 
 
-def _latin(text: str, reader: Reader) -> str:
-    if reader.card.form != "tamil":
-        return ""
-    return dict(alphabet.class_table()).get(text, "")
-
-
-def _strokes(text: str, reader: Reader) -> list[list[list[int]]]:
-    """Return the pen strokes of a Tamil letter, y down; none of other characters."""
-    if reader.card.form != "tamil":
-        return []
-    names = [name for name, _ in alphabet.class_table()]
-    if text not in names:
-        return []
-    strokes = alphabet.pen_strokes()[names.index(text)]
-    return [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes]
-
-
-def _drawn(text: str, reader: Reader) -> dict[str, list]:
-    """Return what the page draws a letter from, so that it needs no font for it."""
-    strokes = _strokes(text, reader)
-    return {"strokes": strokes} if strokes else {}
-
-
 def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> Image.Image:
     """Return strokes as a picture, dark on white, in the middle of it."""
-    points = [point for stroke in strokes for point in stroke]
-    (left, right), (top, bottom) = ((min(v), max(v)) for v in zip(*points, strict=True))
-    scale = 0.7 * side / max(right - left, bottom - top, 1)
-    middle = (left + right) / 2, (top + bottom) / 2
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    scale = 0.7 * side / max(*(high - low), 1)
     picture = Image.new("L", (side, side), 255)
     draw = ImageDraw.Draw(picture)
     for stroke in strokes:
-        placed = [
-            tuple(
-                side / 2 + scale * (value - centre) for value, centre in zip(p, middle, strict=True)
-            )
-            for p in stroke
-        ]
-        draw.line(placed, fill=20, width=pen, joint="curve")
-        for x, y in placed:  # round ends and corners
+        line = (side / 2 + scale * (np.array(stroke) - (low + high) / 2)).tolist()
+        draw.line([tuple(point) for point in line], fill=20, width=pen, joint="curve")
+        for x, y in line:  # round ends and corners
             draw.ellipse([x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2], fill=20)
     return picture
 
 
-# ------------------------------------------------------------------------------------- pictures
-
-
-def _grey(ink: Any) -> Image.Image:
+def _grey(ink: torch.Tensor) -> Image.Image:
     """Return uint8 `[height, width]` ink on paper as a picture, dark on white."""
-    import numpy as np
-
-    return Image.fromarray(255 - np.asarray(ink))
+    return Image.fromarray(255 - ink.numpy())
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -303,30 +237,10 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def _short(path: Path) -> str:
-    """Return a path below the project without the project's own folder."""
-    try:
-        return path.resolve().relative_to(sources.project_folder()).as_posix()
-    except ValueError:
-        return str(path)
-
-
-def _alt(answer: Answer | None, reader: Reader) -> str:
-    noun = NOUNS[reader.card.form]
-    if answer is None:
-        return f"a drawing pad with a {noun}; nothing could be read"
-    return f"a drawing pad with a {noun}, and what the model reads: {answer}"
-
-
 def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
     """Return a picture of the pad, PNG: the drawing, the five likeliest, what the model sees."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context({"figure.constrained_layout.use": True}):
         if not all(text.isascii() for text in reader.card.classes):
-            from nbhelpers.tamil import font
-
             font.use_in_plots()
         figure = Figure(figsize=(7.2, 2.6), dpi=96, facecolor="white")
         paper, bars, seen = figure.subplots(1, 3, width_ratios=[1.2, 1.4, 1])
@@ -349,10 +263,7 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
         figure.supxlabel(_about(reader), fontsize=8, color="#5d6570")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
-    few = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    content = io.BytesIO()
-    few.save(content, format="PNG", optimize=True)
-    return content.getvalue()
+    return _png(Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE))
 
 
 def _draw_choices(axes: Any, choices: Sequence[Choice], sure: bool) -> None:
@@ -365,15 +276,11 @@ def _draw_choices(axes: Any, choices: Sequence[Choice], sure: bool) -> None:
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.2), xticks=[])
     for row, value in zip(rows, values, strict=True):
-        axes.text(value + 0.02, row, _percent(value), va="center", fontsize=9)
+        said = f"{round(100 * value)} %"
+        if said in ("0 %", "100 %") and value < 1:
+            said = "< 1 %" if said == "0 %" else "> 99 %"
+        axes.text(value + 0.02, row, said, va="center", fontsize=9)
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
     axes.spines["left"].set_color("#c8ccd4")
     axes.set_title("read as" if sure else "not sure; the likeliest")
-
-
-def _percent(probability: float) -> str:
-    rounded = round(100 * probability)
-    if rounded == 0:
-        return "< 1 %"
-    return "> 99 %" if rounded == 100 and probability < 1 else f"{rounded} %"

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from skimage.morphology import skeletonize
 
 from handwriting import ink
+from handwriting.models import Reader
 from nbhelpers.data import Split
 
 BOX = 200  # longer side of the drawn character, in pixels, before a condition changes it
@@ -31,17 +35,11 @@ def picture(
 
     Args:
         image: uint8 `[h, w]`; 0 is paper, 255 is ink; empty for a blank page.
-        condition: a key of `CONDITIONS`.
+        condition: a key of `CONDITIONS`; another is a ValueError.
         seed: of all that is drawn at random.
         index: of the image, so that each gets a picture of its own.
         proportions: of the image, as given to `tamil.tamil`; with `adapted`, the character is
             drawn in those that it was written in.
-
-    Returns:
-        the bytes of a PNG or JPEG file.
-
-    Raises:
-        ValueError: there is no such condition.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
     return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
@@ -50,12 +48,7 @@ def picture(
 def published_way(file: bytes, side: int) -> np.ndarray:
     """Prepare a picture as recipes R2 and R3 do: grey, squeezed to the square, dark is ink.
 
-    Args:
-        file: the bytes of a picture.
-        side: of the square, in pixels.
-
-    Returns:
-        uint8 `[side, side]`; 0 is paper, 255 is ink.
+    The bytes of a file in, uint8 `[side, side]` out.
     """
     grey = ImageOps.invert(Image.open(io.BytesIO(file)).convert("L"))
     return np.asarray(grey.resize((side, side)))
@@ -67,48 +60,42 @@ def drawn(split: Split, count: int, seed: int) -> np.ndarray:
 
 
 def accuracies(
-    read: Callable[[np.ndarray], np.ndarray | torch.Tensor],
+    reader: Reader,
     split: Split,
-    prepare: Callable[[bytes], ink.Steps],
-    conditions: Sequence[str] | None = None,
     count: int = 200,
     seed: int = 0,
-    proportions: str = "kept",
-    side: int | None = None,
+    conditions: Sequence[str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
+    A picture that the reader refuses counts as wrong.
+
     Args:
-        read: the model; uint8 `[n, side, side]` in, probabilities `[n, classes]` out.
-        split: where images and labels come from.
-        prepare: such as `ink.to_mnist`. A picture that it refuses counts as wrong.
-        conditions: keys of `CONDITIONS`; all by default.
+        reader: the model.
+        split: where images and labels come from, in the proportions of the reader's card.
         count: images a condition, the same ones in each; drawn from `seed`.
         seed: of the images and of the pictures.
-        proportions: of the split's images, as given to `tamil.tamil`.
-        side: of the model's images, in pixels; by default that of the split's.
+        conditions: keys of `CONDITIONS`; all by default.
 
     Returns:
         `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
-
-    Raises:
-        ValueError: there is no such condition.
     """
-    rows = drawn(split, count, seed)
-    count = len(rows)
-    labels = split.labels.numpy()[rows]
-    side = side or split.images.shape[-1]
+    card, rows = reader.card, drawn(split, count, seed)
+    labels, side = split.labels.numpy()[rows], card.side
     measured = {}
     for condition in CONDITIONS if conditions is None else conditions:
-        files = [picture(split.images[row], condition, seed, int(row), proportions) for row in rows]
-        ours, readable = np.zeros((count, side, side), np.uint8), np.ones(count, bool)
+        files = [
+            picture(split.images[row], condition, seed, int(row), card.proportions) for row in rows
+        ]
+        ours, readable = np.zeros((len(rows), side, side), np.uint8), np.ones(len(rows), bool)
         for i, file in enumerate(files):
             try:
-                ours[i] = prepare(file).normalised.numpy()
+                steps = ink.to_form(file, card.form, side, card.proportions)
+                ours[i] = steps.normalised.numpy()
             except ink.InkError:
                 readable[i] = False
         published = np.stack([published_way(file, side) for file in files])
-        right = [np.asarray(read(images)).argmax(1) == labels for images in (published, ours)]
+        right = [reader.probabilities(images).argmax(1) == labels for images in (published, ours)]
         measured[condition] = {
             "published_way": float(right[0].mean()),
             "ours": float((right[1] & readable).mean()),
@@ -124,35 +111,26 @@ def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndar
     rows, columns = (np.flatnonzero((image > 32).any(axis)) for axis in (1, 0))
     if not len(rows):
         return np.zeros((longer, longer), np.float32)
-    crop = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    crop = np.pad(crop, 2)
+    crop = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
     scale = longer / (max(crop.shape) - 4)
     size = [round(side * scale) for side in crop.shape[::-1]]
-    if proportions == "adapted":  # `tamil.fitted`, the other way round
+    if proportions == "adapted":  # `shapes.fitted`, the other way round
         ratio = 2 / np.pi * np.arcsin((min(size) / max(size)) ** 2)
         size[int(np.argmin(size))] = max(8, round(ratio * max(size)))
     large = Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC)
     # A pen's edge is about two pixels wide here, whatever the image's resolution.
-    return _edge(np.asarray(large, np.float32) / 255, scale)
-
-
-def _edge(soft: np.ndarray, scale: float) -> np.ndarray:
+    soft = np.asarray(large, np.float32) / 255
     return np.clip((soft - 0.45) * max(1.0, scale / 3) + 0.5, 0, 1)
 
 
-def _on_sheet(
-    strokes: np.ndarray, random: np.random.Generator, share: tuple[float, float] = (0.45, 0.8)
-) -> np.ndarray:
+def _on_sheet(strokes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Place the character on a sheet, about in the middle: float32 `[h, w]`, 0 to 1."""
     longer = max(strokes.shape)
-    sheet = np.array([longer, longer]) / random.uniform(*share)
+    sheet = np.array([longer, longer]) / random.uniform(0.45, 0.8)
     sheet = sheet * random.uniform(0.9, 1.1, 2)
     sheet = np.maximum(sheet.round().astype(int), np.array(strokes.shape) + 4)
     free = sheet - strokes.shape
-    top, left = (free * random.uniform(0.35, 0.65, 2)).astype(int)
-    placed = np.zeros(sheet, np.float32)
-    placed[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
-    return placed
+    return _laid(strokes, sheet, *(free * random.uniform(0.35, 0.65, 2)).astype(int))
 
 
 def _painted(
@@ -165,7 +143,7 @@ def _painted(
     return np.asarray(paper, np.float32) * (1 - cover) + np.asarray(pen, np.float32) * cover
 
 
-def _png(values: np.ndarray) -> bytes:
+def _png(values: np.ndarray | Image.Image) -> bytes:
     return _file(values, "PNG", compress_level=1)
 
 
@@ -173,16 +151,23 @@ def _jpeg(values: np.ndarray, quality: int) -> bytes:
     return _file(values, "JPEG", quality=quality)
 
 
-def _file(values: np.ndarray, form: str, **options: int) -> bytes:
+def _file(values: np.ndarray | Image.Image, form: str, **options: int) -> bytes:
+    if not isinstance(values, Image.Image):
+        values = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
     file = io.BytesIO()
-    Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8)).save(file, form, **options)
+    values.save(file, form, **options)
     return file.getvalue()
+
+
+def _laid(strokes: np.ndarray, sheet: np.ndarray, top: int, left: int) -> np.ndarray:
+    """Return a sheet of this height and width with the character on it: float32, 0 to 1."""
+    laid = np.zeros(sheet, np.float32)
+    laid[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
+    return laid
 
 
 def _grain(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Return noise of several scales, as of rough paper: float32 `[h, w]`, deviation 1."""
-    from scipy.ndimage import gaussian_filter
-
     grain = np.zeros(shape, np.float32)
     for sigma, weight in ((0, 0.5), (1.2, 0.7), (4, 0.5), (16, 0.5)):
         layer = gaussian_filter(random.standard_normal(shape, np.float32), sigma)
@@ -201,9 +186,6 @@ def _light(shape: tuple[int, int], random: np.random.Generator, darkest: float) 
 
 def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
     """Return the character drawn with a pen `factor` times as wide."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-    from skimage.morphology import skeletonize
-
     mask = np.pad(strokes > 0.5, 40)
     if not mask.any():
         return strokes
@@ -220,15 +202,7 @@ def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
 
 
 # -------------------------------------------------------------------------------- conditions
-
-
-def _as_it_is(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _png(_painted(_on_sheet(strokes, random)))
-
-
-def _inverted(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _png(_painted(_on_sheet(strokes, random), (18, 22, 20), (240, 240, 235)))
-
+# Each takes strokes float32 `[h, w]`, 0 to 1, and draws all that is random from the generator.
 
 _PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
 _INKS = ((26, 35, 126), (183, 28, 28), (27, 94, 32), (74, 20, 140), (93, 64, 55), (20, 20, 20))
@@ -284,9 +258,7 @@ def _any_size(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     scale = longer / max(sheet.shape)
     size = tuple(max(8, round(side * scale)) for side in sheet.shape[::-1])
     grey = Image.fromarray((255 * (1 - sheet)).astype(np.uint8))
-    file = io.BytesIO()
-    grey.resize(size, Image.Resampling.BICUBIC).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    return _png(grey.resize(size, Image.Resampling.BICUBIC))
 
 
 def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -296,10 +268,7 @@ def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     )
     free = sheet - strokes.shape
     near = np.where(random.random(2) < 0.5, random.uniform(0, 0.1), random.uniform(0.9, 1))
-    top, left = (free * near).astype(int)
-    placed = np.zeros(sheet, np.float32)
-    placed[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
-    return _png(_painted(placed))
+    return _png(_painted(_laid(strokes, sheet, *(free * near).astype(int))))
 
 
 def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -308,16 +277,8 @@ def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     return _png(_painted(_on_sheet(np.clip(np.asarray(turned), 0, 1), random)))
 
 
-def _thick(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(1.8, 2.2)), random)))
-
-
-def _thin(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(0.4, 0.6)), random)))
-
-
-def _compressed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _jpeg(_painted(_on_sheet(strokes, random)), 30)
+def _by_pen(least: float, most: float, strokes: np.ndarray, random: np.random.Generator) -> bytes:
+    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(least, most)), random)))
 
 
 def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -328,8 +289,6 @@ def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
 
 
 def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    from scipy.ndimage import gaussian_filter
-
     sheet = _on_sheet(strokes, random)
     light = _light(sheet.shape, random, random.uniform(0.6, 0.8))
     paper = np.array((225, 220, 208)) + random.uniform(-12, 12, 3)
@@ -339,8 +298,10 @@ def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
 
 
 CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
-    "as it is": _as_it_is,
-    "inverted": _inverted,
+    "as it is": lambda strokes, random: _png(_painted(_on_sheet(strokes, random))),
+    "inverted": lambda strokes, random: _png(
+        _painted(_on_sheet(strokes, random), (18, 22, 20), (240, 240, 235))
+    ),
     "coloured ink and paper": _coloured,
     "textured paper": _textured,
     "lined paper": _lined,
@@ -348,9 +309,9 @@ CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
     "56 to 2,000 pixels": _any_size,
     "off-centre": _off_centre,
     "rotated up to 10°": _rotated,
-    "thick pen": _thick,
-    "thin pen": _thin,
-    "JPEG at quality 30": _compressed,
+    "thick pen": partial(_by_pen, 1.8, 2.2),
+    "thin pen": partial(_by_pen, 0.4, 0.6),
+    "JPEG at quality 30": lambda strokes, random: _jpeg(_painted(_on_sheet(strokes, random)), 30),
     "transparent PNG": _transparent,
     "photo-like blur": _photographed,
 }

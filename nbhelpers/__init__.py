@@ -1,17 +1,19 @@
-"""Helpers that the notebooks of the handwriting course import.
+"""What the notebooks of the handwriting course import: data, training, reporting.
 
-One module, one job. For the notebooks: `profile` (how much a run does), `sources` (getting
-archives), `data` (MNIST, splits, batches), `tamil` (HPL Tamil), `synthetic` (writers who stand in
-for it), `letters` (showing Tamil on any machine), `augmentation` (random changes of training
-images), `training` (the loop), `vision` (the bridge to fastai), `progress` (the live display),
-`reporting` (figures, numbers, the results record), `ink` (a picture of one character to what a
-model was trained on), `wild` (pictures as people bring them), `models` (saved models that travel),
-`networks` (their architectures), `pad` (drawing in a notebook), `mine` (drawings that are kept),
-`parallel` (one training by several processes), `sweep` (a search for settings by several workers).
+The map of the room; what stands below may import what stands above, and nothing else of ours:
 
-For the command line: `execute` (running notebooks), `compare` (their results beside the committed
-ones), `verify` (the same again?), `readme` (results in the README), `promises` (and what tests
-prove), `doctor`.
+- `profile` says how much a run does and where; `sources` gets archives, verified, and knows the
+  folders; `shapes` brings pixels to the form that a model was trained on.
+- `data` has MNIST, splits and batches; `tamil` the same for HPL Tamil (`alphabet`, `archive`,
+  `font`, and `synthetic` writers who stand in for it).
+- `augmentation` changes training images at random; `networks` has the notebooks' networks by name;
+  `small_maps` makes convolutions of few pixels faster.
+- `training` is the loop of notebook 01, made reusable; `vision` the bridge to fastai, and the only
+  place that imports it.
+- `records` keeps what was measured; `recipes` has what notebooks 1 to 7 chose, once.
+- `reporting` draws figures and tables, each with words for those who cannot see it.
+
+`handwriting` goes from a picture to an answer; `course` builds, runs and checks all of it.
 """
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 from torch.nn import functional
 
-from nbhelpers import sources
+from nbhelpers import shapes, sources
 from nbhelpers.profile import Profile
 
 
@@ -172,48 +172,11 @@ def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
     large = functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
-    images = place_by_centre_of_mass((large * 255).round().to(torch.uint8), 28)
+    images = shapes.place_by_centre_of_mass((large * 255).round().to(torch.uint8), 28)
     everything = Split(images, torch.from_numpy(digits.target).long(), DIGITS)
     learn, test = stratified_split(everything, 400, run.seed)
     train, validation = stratified_split(learn, 280, run.seed)
     return sized(Dataset("MNIST", "sample", train, validation, test), run)
-
-
-def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return images uint8 `[n, h, w]` with another height and width, uint8 `[n, *size]`."""
-    if images.shape[1:] == size:
-        return images
-    parts = [
-        functional.interpolate(part[:, None].float(), size, mode="bilinear", antialias=True)
-        .round_()
-        .to(torch.uint8)
-        for part in images.split(4096)  # as floats, all at once could fill the memory
-    ]
-    return torch.cat(parts)[:, 0]
-
-
-def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Place images in larger empty squares with their centre of mass at the centre.
-
-    Args:
-        images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
-        side: side of the squares, in pixels.
-
-    Returns:
-        uint8 `[n, side, side]`; ink that would fall outside is kept in by moving it less.
-    """
-    n, height, width = images.shape
-    mass = images.float()
-    total = mass.sum((1, 2))
-    row = (mass.sum(2) * torch.arange(height)).sum(1) / total
-    column = (mass.sum(1) * torch.arange(width)).sum(1) / total
-    centre = (side - 1) / 2
-    top = (centre - row).round().long().clamp(0, side - height)
-    left = (centre - column).round().long().clamp(0, side - width)
-    placed = images.new_zeros(n, side, side)
-    for target, image, y, x in zip(placed, images, top.tolist(), left.tolist(), strict=True):
-        target[y : y + height, x : x + width] = image
-    return placed
 
 
 def leave_out(
@@ -357,7 +320,7 @@ class Batches:
         if self.sides:
             size = torch.Size([self.sides[min(epoch, len(self.sides) - 1)]] * 2)
         if len(self.images) != len(self.split) or self.images.shape[2:] != size:
-            self.images = resized(self.split.images, size)[:, None].to(self.device)
+            self.images = shapes.resized(self.split.images, size)[:, None].to(self.device)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -6,7 +6,13 @@ yields. `fit` gives the same numbers as the loop written out in notebook 01, fro
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
+import os
+import re
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,24 +21,21 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from tqdm.auto import tqdm
 
-from nbhelpers import checkpoints
-from nbhelpers.progress import Progress
+from nbhelpers.sources import written
 
+Batch = tuple[torch.Tensor, torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass
 class History:
-    """What a training run measured, one entry an epoch.
+    """What was measured in each epoch: means over images, in training while the model was changing.
 
-    Attributes:
-        name: the model, as figures and tables call it.
-        train_loss: mean loss over the training images, while the model was still changing.
-        train_accuracy: accuracy over the same.
-        validation_loss: mean loss over the validation images after the epoch.
-        validation_accuracy: accuracy over the same.
-        seconds: training time so far, validation not counted.
+    `name` is the model's in figures and tables; seconds are of training so far, without validation.
     """
 
     name: str
@@ -46,6 +49,12 @@ class History:
     def epochs(self) -> int:
         """The number of epochs trained so far."""
         return len(self.seconds)
+
+    def __str__(self) -> str:
+        """Return the line that is printed at the end of a training."""
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)} in {self.seconds[-1]:.1f} s"
+        accuracy = f"validation accuracy {self.validation_accuracy[-1]:.4f}"
+        return f"{self.name}: {epochs} of training, {accuracy}"
 
 
 @dataclass(frozen=True)
@@ -63,89 +72,66 @@ class Score:
 
 
 def one_cycle(
-    optimizer: torch.optim.Optimizer, highest: float, batches: int, epochs: int, **options: float
-) -> torch.optim.lr_scheduler.OneCycleLR:
+    optimizer: Optimizer, highest: float, batches: int, epochs: int, **options: float
+) -> OneCycleLR:
     """Return a schedule that warms up to the learning rate `highest`, then cools to almost none.
-
-    Args:
-        optimizer: whose learning rate is set.
-        highest: the learning rate at the top.
-        batches: batches an epoch.
-        epochs: epochs of the whole run.
-        options: passed on to `torch.optim.lr_scheduler.OneCycleLR`.
 
     Source: L. N. Smith, N. Topin, Super-Convergence, 2018, https://arxiv.org/abs/1708.07120
     """
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, highest, total_steps=batches * epochs, **options
-    )
+    return OneCycleLR(optimizer, highest, total_steps=batches * epochs, **options)
 
 
 def fit(
     model: nn.Module,
-    train: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    validation: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    train: Iterable[Batch],
+    validation: Iterable[Batch],
     *,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     epochs: int,
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    schedule: LRScheduler | None = None,
     loss_function: Loss = functional.cross_entropy,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
     precision: torch.dtype = torch.float32,
     name: str = "model",
-    checkpoint: Path | str | None = None,
+    checkpoint: Path | None = None,
+    settings: object = None,
+    after_epoch: Callable[[int, History], None] = lambda epoch, history: None,
 ) -> History:
-    """Train `model` and return what was measured.
+    """Train `model`, in place and on the device it is on, and return what was measured.
 
     Args:
-        model: returns logits `[b, classes]`; it is trained in place, on the device it is on.
-        train: batches to learn from; gone through once an epoch. Before each epoch, its
-            `set_epoch` is called if it has one (images may grow from epoch to epoch).
-        validation: batches to judge on after each epoch, likewise; the model learns nothing from
-            them.
-        optimizer: updates the model's parameters after each batch.
-        epochs: how often to go through `train`.
-        schedule: sets the learning rate; stepped after each batch.
-        loss_function: of (logits `[b, classes]` float32, labels `[b]` int64), the batch's mean.
+        train, validation: batches to learn from, and to judge on after each epoch. `set_epoch`, if
+            they have one, is called before each epoch; their `generator` draws their order.
+        loss_function: of (logits float32, labels int64 `[b]`), the batch's mean.
         augment: changes a batch of inputs at random before the model sees it.
         precision: float32, or bfloat16 for automatic mixed precision.
-        name: what figures and tables call the model.
-        checkpoint: a folder for a file that keeps the state after each epoch. Where a training
-            that began in the same way left its file, this one goes on from there, or is already
-            complete, and ends as if it had never been interrupted.
-
-    Returns:
-        One entry an epoch; accuracies and losses are over images, not means of batch means.
+        checkpoint: a folder for a file that keeps the state after each epoch. A training that
+            begins as the one did that left a file there goes on from that file.
+        settings: all else that decides the numbers, such as the data's fingerprint and `augment`.
+        after_epoch: called after each epoch with its number, from 0, and all measured so far.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
-        checkpoints.CheckpointError: the checkpoint is damaged.
+        CheckpointError: the checkpoint is damaged.
     """
-    device = next(model.parameters()).device
-    history = History(name)
-    parts = {"model": model, "optimizer": optimizer} | ({"schedule": schedule} if schedule else {})
-    order = getattr(train, "generator", None)  # of the batches
+    device, history = next(model.parameters()).device, History(name)
+    parts = [part for part in (model, optimizer, schedule) if part is not None]
+    now = (parts, getattr(train, "generator", None), history)
     if checkpoint:
-        how = [epochs, *checkpoints.settings(loss_function, augment, precision)]
-        attributes, kinds = getattr(train, "__dict__", {}), torch.Tensor | int | float | list
-        images = {name: part for name, part in attributes.items() if isinstance(part, kinds)}
-        beginning = _state(parts, order, history) | {"images": images, "how": how}
-        checkpoint = checkpoints.path(checkpoint, name, beginning)
-        if checkpoint.exists():
-            _restore(checkpoint, parts, order, history)
-    with Progress(history, epochs, len(train)) as progress:
+        how = [str(model), epochs, precision, settings]
+        file = checkpoint_path(checkpoint, name, _state(*now), how)
+        if file.exists():
+            _resume(file, *now)
+    with progress_bar(name, (epochs - history.epochs) * len(train)) as bar:
         for epoch in range(history.epochs, epochs):
             for batches in (train, validation):
-                if hasattr(batches, "set_epoch"):
-                    batches.set_epoch(epoch)
+                getattr(batches, "set_epoch", lambda epoch: None)(epoch)
             started = time.perf_counter()
             model.train()
             loss_sum = torch.zeros((), device=device)
-            correct = torch.zeros((), dtype=torch.int64, device=device)
-            images = 0
+            correct, images = torch.zeros((), dtype=torch.int64, device=device), 0
             for inputs, labels in train:
-                if augment:
-                    inputs = augment(inputs)
+                inputs = augment(inputs) if augment else inputs
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     logits = model(inputs)
                 loss = loss_function(logits.float(), labels)
@@ -157,37 +143,28 @@ def fit(
                 loss_sum += loss.detach() * len(labels)
                 correct += (logits.argmax(1) == labels).sum()
                 images += len(labels)
-                progress.batch_done()
-            if not loss_sum.isfinite():
-                raise FloatingPointError(
-                    f"{name}: the loss in epoch {epoch + 1} is {loss_sum.item()}. "
-                    "A smaller learning rate usually helps."
-                )
-            history.train_loss.append(loss_sum.item() / images)
-            history.train_accuracy.append(correct.item() / images)
-            trained_before = history.seconds[-1] if history.seconds else 0.0
-            history.seconds.append(trained_before + time.perf_counter() - started)
-            score = evaluate(model, validation, loss_function=loss_function, precision=precision)
-            history.validation_loss.append(score.loss)
-            history.validation_accuracy.append(score.accuracy)
-            progress.epoch_done()
+                bar.update()
+            learnt = Score(correct.item(), images, loss_sum.item() / images)
+            seconds = time.perf_counter() - started
+            judged = evaluate(model, validation, loss_function=loss_function, precision=precision)
+            _note(history, learnt, judged, seconds)
+            after_epoch(epoch, history)
             if checkpoint:
-                checkpoints.save(checkpoint, _state(parts, order, history))
+                save_checkpoint(file, _state(*now))
+    if history.epochs:
+        print(history)
     return history
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[Batch],
     *,
     loss_function: Loss = functional.cross_entropy,
     precision: torch.dtype = torch.float32,
 ) -> Score:
-    """Return how `model` does on `batches`, in evaluation mode and over every image alike.
-
-    Arguments are those of `fit`. A short last batch counts by its images, not as a whole batch.
-    """
+    """Return how `model` does on `batches`, in evaluation mode, each image counting alike."""
     device = next(model.parameters()).device
     loss_sum, correct, images = 0.0, 0, 0
     model.eval()
@@ -202,26 +179,17 @@ def evaluate(
 
 @torch.no_grad()
 def predict(
-    model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    *,
-    precision: torch.dtype = torch.float32,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    model: nn.Module, batches: Iterable[Batch], *, precision: torch.dtype = torch.float32
+) -> Batch:
     """Return the probabilities that `model` gives, in evaluation mode, and the true labels.
 
-    Arguments are those of `fit`.
-
-    Returns:
-        float32 `[n, classes]`, each row summing to 1, and int64 `[n]`; both on the CPU and in the
-        order of `batches`, which must therefore not be shuffled.
+    float32 `[n, classes]` and int64 `[n]`, both on the CPU and in the order of `batches`.
     """
     device = next(model.parameters()).device
     model.eval()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        parts = [(model(inputs), labels.cpu()) for inputs, labels in batches]
-    parts = [(logits.float().softmax(1).cpu(), labels) for logits, labels in parts]
-    probabilities, labels = zip(*parts, strict=True)
-    return torch.cat(probabilities), torch.cat(labels)
+        answers = [(model(inputs).float().softmax(1), labels) for inputs, labels in batches]
+    return tuple(torch.cat(part).cpu() for part in zip(*answers, strict=True))
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -229,39 +197,73 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _state(
-    parts: dict[str, Any], order: torch.Generator | None, history: History
-) -> dict[str, Any]:
-    return {
-        "parts": {name: part.state_dict() for name, part in parts.items()},
-        "random": random_state(),
-        "order": order.get_state() if order else None,
-        "history": asdict(history),
-    }
+def progress_bar(name: str, steps: int) -> tqdm:
+    """Return a bar, shown in notebooks and terminals unless `NB_HEADLESS` is set."""
+    return tqdm(desc=name, total=steps, leave=False, disable=os.environ.get("NB_HEADLESS") or None)
 
 
-def _restore(
-    path: Path, parts: dict[str, Any], order: torch.Generator | None, history: History
-) -> None:
-    state = checkpoints.load(path)
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    set_random_state(state["random"])
+class CheckpointError(RuntimeError):
+    """A file is damaged or is no checkpoint; it has not been used, and no program in it was run."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write what `state_dict()` and the like give."""
+    content = io.BytesIO()  # torch.save would hide what the system says of a full disk
+    torch.save(state, content)
+    if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, only the first writes
+        with written(path) as unfinished:
+            unfinished.write_bytes(content.getbuffer())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what `save_checkpoint` wrote, tensors on the CPU, or raise a `CheckpointError`."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            if file.testzip():  # names a part with a wrong checksum; torch.load does not look
+                raise ValueError
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # damage has many names
+        raise CheckpointError(f"{path}: damaged or foreign. Delete it to begin anew.") from None
+
+
+def checkpoint_path(folder: Path, name: str, *beginning: Any) -> Path:
+    """Return where a training has its checkpoint; the name ends with a digest of how it begins."""
+    digest, left = hashlib.sha256(name.encode()), [*beginning]  # tensors, and all else as text
+    while left:
+        part = left.pop()
+        if isinstance(part, torch.Tensor):
+            digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(part, dict | list | tuple):
+            left += part.items() if isinstance(part, dict) else part
+        else:
+            digest.update(f"{part};".encode())
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Path(folder) / f"{readable}-{digest.hexdigest()[:12]}.pt"
+
+
+def _note(history: History, learnt: Score, judged: Score, seconds: float) -> None:
+    if not math.isfinite(learnt.loss):
+        what = f"{history.name}: the loss in epoch {history.epochs + 1} is {learnt.loss}"
+        raise FloatingPointError(f"{what}. A smaller learning rate usually helps.")
+    for part, score in (("train", learnt), ("validation", judged)):
+        getattr(history, f"{part}_loss").append(score.loss)
+        getattr(history, f"{part}_accuracy").append(score.accuracy)
+    history.seconds.append((history.seconds or [0.0])[-1] + seconds)
+
+
+def _state(parts: list, order: torch.Generator | None, history: History) -> dict[str, Any]:
+    state = {"parts": [part.state_dict() for part in parts], "history": asdict(history)}
+    state["random"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return state | {"order": order and order.get_state()}
+
+
+def _resume(path: Path, parts: list, order: torch.Generator | None, history: History) -> None:
+    state = load_checkpoint(path)
+    for part, its_state in zip(parts, state["parts"], strict=True):
+        part.load_state_dict(its_state)
+    torch.set_rng_state(state["random"][0])
+    torch.cuda.set_rng_state_all(state["random"][1:])
     if order:
         order.set_state(state["order"])
-    for name, values in state["history"].items():
-        setattr(history, name, values)
+    vars(history).update(state["history"])
     print(f"{history.name}: goes on after epoch {history.epochs}, from {path.name}")
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of PyTorch's random numbers, on the CPU and on every GPU."""
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "gpus": on_gpus}
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Go back to what `random_state` returned."""
-    torch.set_rng_state(state["cpu"])
-    if state["gpus"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["gpus"])

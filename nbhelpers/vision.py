@@ -1,53 +1,49 @@
-"""The bridge to fastai: our in-memory splits as its `DataLoaders`, and weights of known origin.
+"""The bridge to fastai: our batches in its `DataLoaders`, weights of known origin, its learners.
 
 fastai reads a file for each image, in worker processes. Here batches are cut straight out of a
-tensor that is in memory already; `show_batch`, `lr_find`, `ClassificationInterpretation`,
-`Learner.export` and the rest work on them as on fastai's own. Notebooks 06 and 08 use it.
+tensor that is in memory already. Notebooks 06 and 08 use it; nothing else imports fastai.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import safetensors.torch
 import torch
 import torchvision
-from safetensors import safe_open
-from safetensors.torch import save as to_safetensors
-from sklearn.metrics import confusion_matrix
 from torch import nn
-from torchvision.transforms.functional import normalize
 
-from nbhelpers import checkpoints, networks, sources, training
-from nbhelpers.data import Dataset, Split, resized
-from nbhelpers.progress import Progress
-from nbhelpers.training import History
+from nbhelpers import sources, training
+from nbhelpers.data import Batches, Dataset, Split
+from nbhelpers.small_maps import fast_on_small_maps
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # fastai 2.8 uses what torch and pandas have deprecated
     import fastai.callback.schedule  # noqa: F401  gives Learner fit_one_cycle and lr_find
-    from fastai import interpret
-    from fastai.callback.core import Callback, CancelEpochException, CancelFitException
+    from fastai.callback.core import Callback, CancelFitException  # noqa: F401  for course/bench
     from fastai.callback.progress import ProgressCallback
-    from fastai.data.core import DataLoaders, TfmdDL
-    from fastai.data.transforms import Category, CategoryMap
-    from fastai.learner import Learner, load_learner
+    from fastai.callback.training import ShortEpochCallback
+    from fastai.data.core import DataLoaders
+    from fastai.data.transforms import CategoryMap
+    from fastai.interpret import ClassificationInterpretation  # noqa: F401  for notebooks
+    from fastai.learner import Learner, SkipToEpoch, load_learner  # noqa: F401  likewise
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy
     from fastai.optimizer import OptimWrapper
-    from fastai.torch_core import TensorCategory, TensorImageBW, to_cpu
-    from fastai.vision.learner import vision_learner
+    from fastai.vision.learner import create_vision_model, vision_learner
+    from fastcore.imports import noop
 
-Size = tuple[int, int]  # height and width
 Statistics = tuple[Sequence[float], Sequence[float]]  # means and standard deviations
 Augment = Callable[[torch.Tensor], torch.Tensor]
 
@@ -57,9 +53,8 @@ Augment = Callable[[torch.Tensor], torch.Tensor]
 
 def dataloaders(
     dataset: Dataset,
-    side: int | Size,
+    side: int,
     batch_size: int,
-    channels: int = 1,
     *,
     statistics: Statistics,
     augment: Augment | None = None,
@@ -68,141 +63,70 @@ def dataloaders(
 ) -> DataLoaders:
     """Return fastai's `DataLoaders` over the training and the validation split.
 
-    A batch is float32 `[b, channels, height, width]` and labels int64 `[b]`. Training batches come
-    in a new order in each epoch, without an incomplete last one, which batch normalisation would
-    suffer from. Validation batches keep the split's order; where training batches are small, they
-    are up to four times as large (at most 128 images), since without gradients small batches only
-    cost time. For the one time that the test split is needed there is `dls.test_dl(dataset.test)`;
-    `dls.test_dl` also takes images uint8 `[n, h, w]`.
+    A batch is float32 `[b, 1, side, side]` and labels int64 `[b]`. Training batches come in a new
+    order in each epoch, without an incomplete last one, which batch normalisation would suffer
+    from. Validation batches are up to four times as large (at most 128 images): without gradients
+    small ones only cost time. `dls.test_dl` takes a split, or images alone, uint8 `[n, h, w]`.
 
     Args:
-        dataset: the splits, as in the other notebooks.
-        side: of the images that the model gets, or their height and width.
-        batch_size: images a training batch.
-        channels: 1, or 3 equal ones for weights that expect colour.
-        statistics: of the `Weights` that the model starts from; three are averaged for one channel.
-        augment: changes a training batch, float32 `[b, 1, height, width]` of 0 to 1, at random.
+        side: of the images that the model gets; `batch_size` of them are a training batch.
+        statistics: of the `Weights` that the model starts from; those of channels are averaged.
+        augment: changes a training batch, float32 `[b, 1, side, side]` of 0 to 1, at random.
         device: where batches are delivered; the images are kept there too.
         seed: of the order of the training batches.
     """
-    size = (side, side) if isinstance(side, int) else tuple(side)
-    mean, std = ([sum(n) / len(n)] * channels if len(n) != channels else [*n] for n in statistics)
-    images = (
-        Images(part.images.to(device), part.labels.to(device), part.classes, size, (mean, std))
-        for part in (dataset.train, dataset.validation)
-    )
-    counts = (batch_size, max(batch_size, min(128, 4 * batch_size)))
-    train, validation = (
-        Loader(part, count, num_workers=0) for part, count in zip(images, counts, strict=True)
-    )
-    train.shuffle, train.augment = True, augment
-    train.drop_last = len(dataset.train) >= batch_size
-    train.rng.seed(seed)
-    return DataLoaders(train, validation, device=torch.device(device))
+    mean, std = (sum(numbers) / len(numbers) for numbers in statistics)
+    how = {"mean": mean, "std": std, "device": torch.device(device), "sides": [side]}
+    train = _Batches(dataset.train, batch_size, shuffle=True, **how)
+    train.augment, train.order = augment, random.Random(seed)
+    large = max(batch_size, min(128, 4 * batch_size))
+    return DataLoaders(train, _Batches(dataset.validation, large, **how), device=how["device"])
 
 
-@dataclass(eq=False, repr=False)
-class Images:
-    """What a `Loader` takes its batches from, with the names that fastai looks for.
-
-    Attributes:
-        images: uint8 `[n, h, w]`. Those that shrink to `size` do so once, here; those that grow
-            to it, which could fill the memory, do so batch by batch.
-        labels: int64 `[n]`, or None where they are not known.
-        classes: the text of each class.
-        size: of the images in a batch.
-        statistics: that batches are normalised with, one number a channel.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor | None
-    classes: tuple[str, ...]
-    size: Size
-    statistics: Statistics
-
-    n_inp, loss_func = 1, CrossEntropyLossFlat()
-    items = iloc = property(lambda self: self)  # Interpretation takes rows of `items.iloc`
-    c = property(lambda self: len(self.classes))
-    vocab = property(lambda self: CategoryMap(self.classes, sort=False))
-
-    def __post_init__(self) -> None:
-        """Resize images that shrink."""
-        if self.images.shape[1] * self.images.shape[2] >= self.size[0] * self.size[1]:
-            self.images = resized(self.images, self.size)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.images)
-
-    def __getitem__(self, rows: int | Sequence[int]) -> tuple[torch.Tensor, ...] | Images:
-        """Return one image and its label, or the images at several rows."""
-        if isinstance(rows, int):
-            return tuple(part[0] for part in self.batch([rows]))
-        return self.like(self.images[rows], None if self.labels is None else self.labels[rows])
-
-    def batch(
-        self, rows: Sequence[int], augment: Augment | None = None
-    ) -> tuple[torch.Tensor, ...]:
-        """Return float32 `[b, channels, height, width]` and, where known, labels int64 `[b]`."""
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.images.device)
-        pixels = resized(self.images[chosen], self.size)[:, None].float().div_(255)
-        if augment:  # before normalisation: after it, paper is another number in each channel
-            pixels = augment(pixels)
-        mean, std = self.statistics
-        inputs = normalize(pixels.expand(-1, len(mean), -1, -1), mean, std)
-        return (inputs,) if self.labels is None else (inputs, self.labels[chosen])
-
-    def like(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> Images:
-        """Return other images, to be treated as these are."""
-        return replace(self, images=images, labels=labels)
-
-    def new_empty(self) -> Images:
-        """Return none of the images: what is left of them in an exported learner."""
-        return self[[]]
-
-    def decode(self, item: tuple[torch.Tensor, ...], full: bool = True) -> tuple:
-        """Return `item` with the text of its class for the label; `show_batch` asks for it."""
-        image, *labels = item
-        return (image, *(Category(self.classes[label]) for label in labels))
-
-
-class Loader(TfmdDL):
-    """fastai's loader, with whole batches cut out of `Images`."""
+class _Batches(Batches):
+    """Batches with what fastai asks of a loader; they come as fastai's own would draw them."""
 
     augment: Augment | None = None
+    dataset = property(lambda self: self)  # of which fastai wants `new_empty` only
+    vocab = property(lambda self: CategoryMap(self.split.classes, sort=False))
 
-    def create_batches(self, samps: Iterable[int]) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Yield the batches of the rows `samps`, augmented if this is the training loader."""
-        for rows in self.chunkify(samps):
-            yield self.dataset.batch(rows, self.augment)
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.images), self.batch_size)  # in training whole ones only
+        return whole + (rest > 0 and not (self.shuffle and whole))
 
-    def decode(self, b: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Return a batch as fastai shows it: one channel of 0 to 1, ink dark on paper."""
-        inputs, *labels = to_cpu(b)
-        mean, std = self.dataset.statistics
-        return TensorImageBW(inputs[:, :1] * std[0] + mean[0]), *map(TensorCategory, labels)
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield the batches of one epoch; images whose labels are not known come alone."""
+        # A number that torch's loaders draw as they start, then fastai's way to draw an order:
+        # others would change all that notebooks 06 and 08 have measured.
+        torch.empty((), dtype=torch.int64).random_()
+        rows: Sequence[int] = range(len(self.images))
+        if self.shuffle:
+            self.order = random.Random(self.order.randint(0, 2**32 - 1))
+            rows = self.order.sample(rows, len(rows))
+        order, known = torch.tensor(rows, device=self.device), bool((self.labels >= 0).all())
+        for chosen in order.split(self.batch_size)[: len(self)]:
+            inputs = self.images[chosen].float().div_(255)
+            if self.augment:  # before normalisation: after it, paper is another number
+                inputs = self.augment(inputs)
+            inputs = torchvision.transforms.functional.normalize(inputs, [self.mean], [self.std])
+            yield (inputs, self.labels[chosen]) if known else (inputs,)
 
-    def new(
-        self,
-        dataset: Images | Split | Iterable[torch.Tensor] | None = None,
-        cls: type | None = None,
-        **options: object,
-    ) -> Loader:
-        """Return such a loader without augmentation, over other images if given (`test_dl`)."""
-        if isinstance(dataset, Split):
-            dataset = self.dataset.like(dataset.images, dataset.labels)
-        elif dataset is not None and not isinstance(dataset, Images):
-            dataset = self.dataset.like(torch.stack(list(dataset)))
-        return super().new(dataset, cls, **options)
+    def new(self, images: Split | torch.Tensor | None = None, **_: object) -> _Batches:
+        """Return batches of other images, or of the same, in their order and not augmented."""
+        if isinstance(images, torch.Tensor):
+            images = Split(images, torch.full((len(images),), -1), self.split.classes)
+        how = {"mean": self.mean, "std": self.std, "device": self.device, "sides": self.sides}
+        return _Batches(self.split if images is None else images, self.batch_size, **how)
+
+    def new_empty(self) -> Split:
+        return self.split[:0]  # what is left of them in an exported learner
+
+    def to(self, device: torch.device | str) -> None:
+        self.device = device
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
 
 
 # ---------------------------------------------------------------------------------------- weights
-
-
-_SHA256 = {  # the first eight digits, which torchvision publishes in the names of its files
-    "resnet18": "f37072fd",
-    "resnet34": "b627a593",
-}
 
 
 @dataclass(frozen=True)
@@ -211,8 +135,7 @@ class Weights:
 
     Attributes:
         name: where the weights come from, as tables call it.
-        statistics: mean and standard deviation of the pixels (0 to 1) that the weights were
-            trained on, one number a channel or one for all.
+        statistics: mean and standard deviation of their pixels, 0 to 1; a number a channel, or one.
         architecture: whose they are; None for weights drawn at random.
         body: all but the head, by the names that they have in `learn.model[0]`.
     """
@@ -241,48 +164,33 @@ def imagenet(architecture: str) -> Weights:
     Raises:
         Unavailable: none of these has them; one line that says how to get the file.
     """
-    archive = imagenet_archive(architecture)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(archive.path).name
-    if not sources.has_checksum(path, archive.checksum):
+    published = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
+    name = Path(published.url).name  # ends with the first digits of the file's checksum
+    checksum = f"sha256:{name.removesuffix('.pth').rpartition('-')[2]}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not sources.has_checksum(path, checksum):
         try:
-            path = sources.fetch(archive)
+            path = sources.fetch(sources.Archive(f"weights/{name}", checksum, (published.url,)))
         except sources.Unavailable as error:
             raise sources.Unavailable(
                 f"ImageNet weights for {architecture} are not here: connect to the internet, or "
-                f"put {archive.urls[0]} into torch hub's checkpoints or weights/ of a mirror."
+                f"put {published.url} into torch hub's checkpoints or weights/ of a mirror."
             ) from error
     model = getattr(torchvision.models, architecture)(weights=None)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     body = nn.Sequential(*list(model.children())[:-2]).state_dict()  # no pooling, no classes
-    preset = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.transforms()
+    preset = published.transforms()
     return Weights("ImageNet", (tuple(preset.mean), tuple(preset.std)), architecture, body)
 
 
-def imagenet_archive(architecture: str) -> sources.Archive:
-    """Return the file with torchvision's ImageNet weights."""
-    url = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
-    name = f"weights/{PurePosixPath(url).name}"
-    return sources.Archive(name, f"sha256:{_SHA256[architecture]}", (url,))
-
-
 def save_body(learn: Learner, path: Path, name: str) -> None:
-    """Save all but the head of a trained model as safetensors, which hold no code.
-
-    Args:
-        learn: from `learner`.
-        path: where to, such as in `reporting.artifacts_folder`.
-        name: what it was trained on.
-    """
+    """Save all but the head of a `learner`, trained on what `name` says, as safetensors."""
     body = {key: value.contiguous() for key, value in learn.model[0].state_dict().items()}
-    facts = {
-        "name": name,
-        "architecture": learn.arch.__name__,
-        "size": learn.dls.size,
-        "statistics": learn.dls.statistics,
-    }
+    statistics = [learn.dls.mean], [learn.dls.std]
+    facts = {"name": name, "architecture": learn.arch.__name__, "statistics": statistics}
     with sources.written(path) as unfinished:
-        in_header = {key: json.dumps(value) for key, value in facts.items()}
-        unfinished.write_bytes(to_safetensors(body, in_header))
+        header = {key: json.dumps(value) for key, value in facts.items()}
+        unfinished.write_bytes(safetensors.torch.save(body, header))
 
 
 def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weights:
@@ -293,19 +201,14 @@ def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weig
     """
     if not path.exists():
         raise sources.Unavailable(f"{path.name} is not here. {hint}")
-    with safe_open(path, framework="pt") as file:
+    with safetensors.safe_open(path, framework="pt") as file:
         facts = {key: json.loads(value) for key, value in file.metadata().items()}
         body = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
-    mean, std = map(tuple, facts["statistics"])
-    return Weights(facts["name"], (mean, std), facts["architecture"], body)
+    statistics = tuple(map(tuple, facts["statistics"]))
+    return Weights(facts["name"], statistics, facts["architecture"], body)
 
 
 # --------------------------------------------------------------------------------------- learners
-
-
-# fastai's own Adam takes up to a quarter of an epoch on a CPU; PyTorch's fused one, with the same
-# settings, a third of that.
-_ADAMW = partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5, fused=True)
 
 
 def learner(
@@ -315,11 +218,13 @@ def learner(
     folder: Path,
     precision: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
+    quiet: bool = False,
     **options: object,
 ) -> Learner:
-    """Return fastai's `vision_learner` that starts from `weights` and reports quietly.
+    """Return fastai's `vision_learner` that starts from `weights` and shows a table of each fit.
 
-    With weights given, all but the head (and batch normalisation) is frozen, as fastai does it.
+    Its `history` is a `training.History` of all fits. With weights given, all but the head (and
+    batch normalisation) is frozen, as fastai does it. `options` are those of `vision_learner`.
 
     Args:
         dls: from `dataloaders`, with the statistics of `weights`.
@@ -328,38 +233,34 @@ def learner(
         folder: for `learn.save`, `learn.export` and what `lr_find` puts aside.
         precision: from `Profile.precision`; in bfloat16, images also lie channels last.
         checkpoint: a folder in which every fit keeps its state, as `training.fit` does.
-        options: passed on to `vision_learner`.
+        quiet: neither a table nor a history nor checkpoints, as for many short fits.
 
     Raises:
         ValueError: `weights` are of another architecture.
     """
     if weights.architecture not in (None, architecture):
         raise ValueError(f"The weights are of {weights.architecture}, the model is {architecture}.")
-    channels = len(dls.statistics[0])
+    # fastai's own Adam takes up to a quarter of an epoch on a CPU; this, set alike, a third of it.
+    adamw = partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5, fused=True)
     # Neither `pretrained` nor `normalize`: the weights are ours, and batches are normalised.
-    defaults = {"pretrained": False, "normalize": False, "metrics": accuracy, "model_dir": "."}
-    defaults["opt_func"] = partial(OptimWrapper, opt=_ADAMW)
-    learn = vision_learner(
-        dls,
-        getattr(torchvision.models, architecture),
-        n_in=channels,
-        path=Path(folder),
-        **defaults | options,
-    )
+    defaults = {"pretrained": False, "normalize": False, "n_in": 1, "n_out": len(dls.vocab)}
+    defaults |= {"metrics": accuracy, "loss_func": CrossEntropyLossFlat(), "model_dir": "."}
+    defaults |= {"opt_func": partial(OptimWrapper, opt=adamw), "path": Path(folder)}
+    learn = vision_learner(dls, getattr(torchvision.models, architecture), **defaults | options)
     if weights.body:
-        first = weights.body["0.weight"]
-        if first.shape[1] != channels:  # equal channels then give what they gave before
-            first = first.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
+        first = weights.body["0.weight"].sum(1, keepdim=True)  # as three equal channels would give
         learn.model[0].load_state_dict(weights.body | {"0.weight": first})
         learn.freeze()
-    learn.model = networks.fast_on_small_maps(learn.model)
+    learn.model = fast_on_small_maps(learn.model)
     if precision == torch.bfloat16:
         learn.model = Bfloat16(*learn.model).to(memory_format=torch.channels_last)
     learn.path.mkdir(parents=True, exist_ok=True)
-    learn.remove_cb(ProgressCallback)
-    learn.logger = _silent
-    learn.add_cb(EpochTable(f"{architecture}, {weights.name}"))
-    return learn.add_cb(Checkpoint(checkpoint)) if checkpoint else learn
+    learn.remove_cb(ProgressCallback)  # it leaves residue in saved notebooks
+    learn.logger = noop  # in place of a raw list for each epoch
+    learn.history = training.History(f"{architecture}, {weights.name}")
+    if not quiet:
+        learn.add_cbs([_EpochTable(), *([_Checkpoint(checkpoint)] if checkpoint else [])])
+    return learn
 
 
 class Bfloat16(nn.Sequential):
@@ -375,185 +276,121 @@ class Bfloat16(nn.Sequential):
         return logits.float()
 
 
-def load_exported(path: Path) -> Learner:
-    """Return what `learn.export` saved, on the CPU.
-
-    An exported learner is a pickle, and loading one runs whatever it says: load only files that
-    you made yourself. Files of `learn.save` and of `save_body` cannot hold programs.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*insecure pickle module")  # it is said above
-        return load_learner(path)
+def resnet(architecture: str, classes: int) -> nn.Sequential:
+    """Return the network that `learner` trains, untrained, for float32 `[b, 1, height, width]`."""
+    how = {"pretrained": False, "n_in": 1, "ps": 0.2}
+    model = create_vision_model(getattr(torchvision.models, architecture), classes, **how)
+    return fast_on_small_maps(model)
 
 
-def _silent(line: Sequence) -> None:
-    """Stand in for fastai's logger, which would print a raw list in each epoch."""
+ARCHITECTURES = {name: partial(resnet, name) for name in ("resnet18", "resnet34")}
 
 
-class EpochTable(Callback):
-    """Measures what `training.fit` measures, and shows it in one table at the end of each fit.
+class _InFits(Callback):
+    """Takes part in true fits only; lr_find, validate and get_preds cause the same events."""
 
-    fastai's own display leaves residue in saved notebooks, its training loss is a moving average,
-    and it has no training accuracy. Meanwhile a bar is shown where `progress.Progress` shows one.
+    def __call__(self, event_name: str) -> None:
+        if self.learn.create_mbar and not hasattr(self.learn, "lr_finder"):  # as fastai asks it
+            super().__call__(event_name)
 
-    Args:
-        name: what figures and tables call the model.
+
+class _EpochTable(_InFits):
+    """Adds to the learner's history, as `training.fit` measures, and shows a table of each fit.
+
+    fastai's own training loss is a moving average, and it has no training accuracy.
     """
 
     order = 60  # after fastai's own
 
-    def __init__(self, name: str) -> None:
-        """Begin with an empty history, to which every fit of the learner adds."""
-        super().__init__()
-        self.history, self.batches = History(name), []
-
-    def __call__(self, event_name: str) -> None:
-        """Take part in fits only: lr_find, validate and get_preds set another logger."""
-        if self.learn.logger is _silent:
-            super().__call__(event_name)
-
     def before_fit(self) -> None:
-        """Show the bar."""
         self.first = self.history.epochs
-        self.bar = Progress(self.history, self.first + self.n_epoch, len(self.dls.train))
-        self.bar.__enter__()
+        steps = self.n_epoch * len(self.dls.train)
+        self.bar = training.progress_bar(self.history.name, steps)
 
     def before_epoch(self) -> None:
-        """Expect nothing: the epoch may be skipped."""
-        self.trained = None
-
-    def before_train(self) -> None:
-        """Start the clock."""
-        self.batches, self.started = [], time.perf_counter()
+        self.batches, self.started = {"train": [], "validation": []}, time.perf_counter()
 
     def after_batch(self) -> None:
-        """Keep the sum of the losses, the number of right answers and that of images."""
-        labels = self.yb[0]
+        (labels,) = self.yb
         right = (self.pred.argmax(1) == labels).sum()
-        self.batches.append((self.learn.loss.detach() * len(labels), right, len(labels)))
-        if self.training:
-            self.bar.batch_done()
+        batches = self.batches["train" if self.training else "validation"]
+        batches.append((self.learn.loss.detach() * len(labels), right, len(labels)))
+        self.bar.update(self.training)
 
     def before_validate(self) -> None:
-        """Stop the clock."""
-        self.trained = (*self._means(), time.perf_counter() - self.started)
+        self.learn.loss.item()  # a GPU may still be at it
+        self.seconds = time.perf_counter() - self.started
 
-    def after_epoch(self) -> None:
-        """Add the epoch to the history, unless it was skipped."""
-        if not self.trained:
-            return
-        *trained, seconds = self.trained
-        seconds += self.history.seconds[-1] if self.history.epochs else 0
-        measured = (*trained, *self._means(), seconds)
-        for entry, value in zip(fields(History)[1:], measured, strict=True):
-            getattr(self.history, entry.name).append(value)
-        self.bar.epoch_done()
+    def after_validate(self) -> None:
+        for part, batches in self.batches.items():
+            loss, right, images = map(sum, zip(*batches, strict=True))
+            getattr(self.history, f"{part}_loss").append(float(loss) / images)
+            getattr(self.history, f"{part}_accuracy").append(float(right) / images)
+        self.history.seconds.append((self.history.seconds or [0.0])[-1] + self.seconds)
 
     def after_fit(self) -> None:
-        """Put the table in the place of the bar."""
         import pandas as pd
         from IPython.display import display
 
-        self.bar.__exit__(CancelFitException, None, None)  # without its line: the table has it
-        del self.bar
-        history = self.history
-        columns = {
-            "train loss": history.train_loss,
-            "validation loss": history.validation_loss,
-            "accuracy": history.validation_accuracy,
-        }
-        table = pd.DataFrame(columns, range(1, history.epochs + 1)).map("{:.4f}".format)
-        seconds = pd.Series(history.seconds, table.index)
-        table["seconds"] = (seconds - seconds.shift(fill_value=0)).map("{:.1f}".format)
+        self.bar.close()
+        del self.bar  # it could not be exported
+        table = pd.DataFrame(asdict(self.history), range(1, self.history.epochs + 1))
+        table = table.drop(columns=["name", "train_accuracy"]).map("{:.4f}".format)
+        table["seconds"] = [f"{one:.1f}" for one in np.diff(self.history.seconds, prepend=0)]
+        table.columns = ["train loss", "validation loss", "accuracy", "seconds"]
         display(table[self.first :].rename_axis("epoch"))
 
-    def _means(self) -> tuple[float, float]:
-        loss, right, images = map(sum, zip(*self.batches, strict=True))
-        self.batches = []
-        return float(loss) / images, float(right) / images
 
-
-class Checkpoint(Callback):
+class _Checkpoint(_InFits, SkipToEpoch):
     """Keeps the state of a fit after each epoch, and takes it up again, as `training.fit` does.
 
     fastai's own callbacks keep a model, but neither the order of the images nor the random numbers.
-
-    Args:
-        folder: of the files, one for each fit that begins in another way.
     """
 
-    order = 61  # after EpochTable, whose history is a part of the state
-
     def __init__(self, folder: Path) -> None:
-        """Remember the folder."""
-        super().__init__()
         self.folder = folder
 
-    def __call__(self, event_name: str) -> None:
-        """Take part where EpochTable does."""
-        if self.learn.logger is _silent:
-            super().__call__(event_name)
-
     def before_fit(self) -> None:
-        """Go back to where such a fit was interrupted."""
-        images, size, statistics = (
-            getattr(self.dls.train.dataset, part) for part in ("images", "size", "statistics")
-        )
-        schedules = self.learn.param_scheduler.scheds if hasattr(self, "param_scheduler") else {}
-        how = {
-            "state": self._state(),
-            "images": [images, self.dls.train.dataset.labels],
-            "rates": {
-                name: [np.asarray(rate(done)).tolist() for done in np.linspace(0, 1, 9)]
-                for name, rate in schedules.items()
-            },
-            "learning": [weights.requires_grad for weights in self.learn.model.parameters()],
-            "settings": checkpoints.settings(
-                self.n_epoch, self.dls.train.bs, size, statistics,
-                self.dls.train.augment, self.learn.loss_func,
-            ),
-        }  # fmt: skip
-        name = self.learn.epoch_table.history.name
-        self.file = checkpoints.path(self.folder, name, how)
-        self.first, before = 0, self.learn.epoch_table.history.epochs
+        train, scheduler = self.dls.train, getattr(self.learn, "param_scheduler", None)
+        schedules = getattr(scheduler, "scheds", {}).values()
+        loss = getattr(self.learn.loss_func, "func", self.learn.loss_func)  # inside fastai's own
+        beginning = (
+            self._state(), train.images, train.labels,
+            [[rate(done) for done in np.linspace(0, 1, 9)] for rate in schedules],
+            [weights.requires_grad for weights in self.learn.model.parameters()],
+            self.n_epoch, train.batch_size, train.mean, train.std, train.augment,
+            type(loss), vars(loss),
+        )  # fmt: skip
+        before = self.history.epochs
+        self.file = training.checkpoint_path(self.folder, self.history.name, *beginning)
         if self.file.exists():
-            self._restore(checkpoints.load(self.file))
-            self.first = self.learn.epoch_table.history.epochs - before
-            print(f"{name}: goes on after epoch {self.first}, from {self.file.name}")
-
-    def before_epoch(self) -> None:
-        """Skip what was trained before."""
-        if self.epoch < self.first:
-            raise CancelEpochException
+            state = training.load_checkpoint(self.file)
+            self.learn.model.load_state_dict(state["model"])
+            self.learn.opt.load_state_dict(state["optimizer"])
+            train.order.setstate(state["order"])
+            torch.set_rng_state(state["random"][0])
+            torch.cuda.set_rng_state_all(state["random"][1:])
+            vars(self.history).update(state["history"])
+        self.done = self.history.epochs - before
+        if self.done:
+            print(f"{self.history.name}: goes on after epoch {self.done}, from {self.file.name}")
+        super().__init__(self.done)  # the epochs to skip
 
     def after_epoch(self) -> None:
-        """Keep the state."""
-        if self.epoch >= self.first:
-            checkpoints.save(self.file, self._state())
+        if self.epoch >= self.done:
+            training.save_checkpoint(self.file, self._state())
 
     def _state(self) -> dict:
+        optimizer = self.learn.opt.state_dict()
+        for group in optimizer["param_groups"]:  # fastai's schedules put NumPy's numbers there
+            group.update({k: v.item() for k, v in group.items() if isinstance(v, np.floating)})
         return {
             "model": self.learn.model.state_dict(),
-            "optimizer": self.learn.opt.state_dict(),
-            "order": self.dls.train.rng.getstate(),
-            "random": training.random_state(),
-            "history": asdict(history(self.learn)),
+            "optimizer": optimizer,
+            "order": self.dls.train.order.getstate(),
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "history": asdict(self.history),
         }
-
-    def _restore(self, state: dict) -> None:
-        self.learn.model.load_state_dict(state["model"])
-        self.learn.opt.load_state_dict(state["optimizer"])
-        self.dls.train.rng.setstate(state["order"])
-        training.set_random_state(state["random"])
-        vars(history(self.learn)).update(state["history"])
-
-
-def history(learn: Learner) -> History:
-    """Return what every fit of a learner has measured so far, for `reporting`."""
-    return learn.epoch_table.history
-
-
-# ----------------------------------------------------------------------------------- small memory
 
 
 _NO_MEMORY = re.compile(
@@ -563,14 +400,10 @@ _NO_MEMORY = re.compile(
 
 
 def lr_find(learn: Learner) -> NamedTuple:
-    """Run fastai's learning-rate finder on `learn`, show its plot and return what it suggests.
+    """Run fastai's learning-rate finder, show its plot and return what it suggests as `valley`.
 
-    Its `valley` is a learning rate (a float) at which the loss falls steeply. The weights, and the
-    optimizer's state, are afterwards what they were.
-
-    fastai stops as soon as the loss has grown fourfold. Where the loss is small already, one
-    difficult batch at the start does that, and there is nothing to suggest from; then all 100
-    batches are tried, up to a learning rate of 1.
+    It puts all weights back, and stops as soon as the loss has grown fourfold. Where one difficult
+    batch at the start does that, all 100 batches are tried, up to a learning rate of 1.
     """
     try:
         return learn.lr_find()
@@ -578,62 +411,32 @@ def lr_find(learn: Learner) -> NamedTuple:
         return learn.lr_find(end_lr=1, stop_div=False)
 
 
-class ClassificationInterpretation(interpret.ClassificationInterpretation):
-    """fastai's, but the model answers only once for the confusion matrix, however often it is used.
-
-    And scikit-learn counts; on the way fastai makes `classes × classes × images` numbers.
-    """
-
-    @cached_property
-    def _counts(self) -> np.ndarray:
-        _, labels, answers = self.learn.get_preds(dl=self.dl, with_decoded=True, act=self.act)
-        return confusion_matrix(labels, answers, labels=range(len(self.vocab)))
-
-    def confusion_matrix(self) -> np.ndarray:
-        """Return int64 `[classes, classes]`: how often each label (row) got each answer."""
-        return self._counts.copy()  # most_confused empties the diagonal of what it gets
-
-
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
     """Return `largest`, its half, quarter, …: the first with which training steps fit in memory.
 
-    One line is printed that says which it is, and why. Two steps are tried, because from the second
-    on the optimizer's state is there, too; nothing is frozen in them, as that needs most. It
-    helps on a GPU; a CPU's system often promises more memory than it has.
-
-    Args:
-        make: returns a new learner for a batch size; it is used for two steps only.
-        largest: the batch size to begin with.
+    One line is printed that says which it is, and why. `make` returns a new learner for a batch
+    size, used for two steps only. It helps on a GPU; a CPU's system promises more than it has.
 
     Raises:
         MemoryError: not even one image fits.
     """
     size, reason = largest, "fits in memory"
     while size:
-        fits = False
         try:
             _two_steps(make(size))
-            fits = True
+            print(f"Batch size {size}: {reason}.")
+            return size
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error).lower()):
                 raise
-        # The learner refers to itself, and an error holds on to it until `except` is left.
-        gc.collect()
-        torch.cuda.empty_cache()
-        if fits:
-            print(f"Batch size {size}: {reason}.")
-            return size
+        finally:  # the learner refers to itself, and the error, forgotten by now, held on to it
+            gc.collect()
+            torch.cuda.empty_cache()
         size, reason = size // 2, f"{size} images do not fit in memory"
     raise MemoryError("Not even one image fits in memory: take a smaller side or a smaller model.")
 
 
 def _two_steps(learn: Learner) -> None:
-    learn.unfreeze()
-    with learn.no_logging():
-        learn.fit(2, cbs=_StopAfterTwoBatches())
-
-
-class _StopAfterTwoBatches(Callback):
-    def after_batch(self) -> None:
-        if self.learn.train_iter == 2:
-            raise CancelFitException
+    learn.unfreeze()  # then most is needed; and from the second step on the optimizer has its state
+    learn.remove_cb(_InFits)
+    learn.fit(2, cbs=ShortEpochCallback(pct=0))

@@ -6,12 +6,10 @@ A test that proves what the README promises carries `@pytest.mark.promise(group,
 import contextlib
 import gc
 import http.server
-import os
 import threading
 import time
 
 import pytest
-from filelock import FileLock
 
 from course import promises
 from nbhelpers import sources
@@ -29,6 +27,14 @@ def own_data_folder(tmp_path, monkeypatch):
     for name in ("NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "NB_PROFILE", "NB_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     sources._silent_hosts.clear()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder in which runs take place instead of in this project; see `tiny_project.py`."""
+    import tiny_project
+
+    return tiny_project.make(tmp_path, monkeypatch)
 
 
 class Moody(http.server.BaseHTTPRequestHandler):
@@ -94,19 +100,13 @@ def server(monkeypatch):
     server.server_close()
 
 
-def pytest_configure(config):
-    if not hasattr(config, "workerinput"):  # pytest-xdist's workers report to the main process
-        config.pluginmanager.register(Promises(), "promises")
-
-
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.stem not in LONG)
     for item in items:
-        kept = [list(mark.args) for mark in item.iter_markers("promise")]
-        if any(len(args) != 2 or args[0] not in promises.GROUPS for args in kept):
-            expected = f"promise(group, text), the group one of {', '.join(promises.GROUPS)}"
-            raise pytest.UsageError(f"{item.nodeid}: expected {expected}")
-        item.user_properties.append(("promises", kept))
+        for mark in item.iter_markers("promise"):  # into the JUnit file, of skipped tests too
+            group, text = mark.args
+            assert group in promises.GROUPS, f"{item.nodeid}: {group}"
+            item.user_properties.append(("promise", f"{group}: {text}"))
 
 
 def pytest_collection_finish():
@@ -117,50 +117,3 @@ def pytest_collection_finish():
 
 def pytest_sessionfinish():
     gc.unfreeze()  # libraries complain about what is left when Python ends
-
-
-class Promises:
-    """Collects what became of the tests, and writes that of promises to `build/promises.json`."""
-
-    def __init__(self):
-        self.tests = {}
-
-    def pytest_runtest_logreport(self, report):
-        """Take in one phase of one test; the runs of a parametrised test count as one test."""
-        file, _, name = report.nodeid.partition("::")
-        properties = dict(report.user_properties)
-        entry = self.tests.setdefault((file, name.partition("[")[0]), {"outcomes": set()})
-        entry["promises"] = properties.get("promises", [])
-        entry["seconds"] = entry.get("seconds", 0.0) + report.duration
-        entry["seen"] = properties.get("seen", "")
-        if report.skipped:
-            entry["reason"] = promises.plain(report.longrepr[2])
-        if report.when == "call" or not report.passed:
-            entry["outcomes"].add(report.outcome)
-
-    def pytest_sessionfinish(self, session):
-        """Write; entries of tests that did not run stay as they were."""
-        ran = {}
-        for (file, name), entry in self.tests.items():
-            outcomes = entry.pop("outcomes")
-            worst = next((o for o in ("failed", "passed", "skipped") if o in outcomes), None)
-            if worst:
-                kept = {"outcome": worst, "reason": "", "seconds": 0.0} | entry
-                kept["seconds"] = round(kept["seconds"], 2)
-                ran.setdefault(file, {"tests": {}})["tests"][name] = kept
-        if not any(e["promises"] for file in ran.values() for e in file["tests"].values()):
-            return
-        environment = _environment()
-        for content in ran.values():
-            content["environment"] = environment
-        root = session.config.rootpath
-        path = root / "build" / "promises.json"
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(f"{path}.lock"):  # another session may end at the same time
-            promises.write(path, promises.merged(promises.read(path), ran, root))
-
-
-def _environment():
-    from nbhelpers import profile, reporting
-
-    return reporting.environment(profile.current()) | {"cores": os.cpu_count()}

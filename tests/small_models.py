@@ -1,44 +1,87 @@
-"""Models trained in seconds, for tests that need a real one to read with."""
+"""A LeNet trained in seconds, its files, and pictures to read, for tests that need real ones."""
 
+import contextlib
+import copy
+import functools
+import io
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from handwriting import models
-from nbhelpers import data, networks, reporting, training
+from handwriting import saving
+from nbhelpers import data, networks, profile, records, training
 
-
-def lenet(run, folder, images=6_000, epochs=3):
-    """Train LeNet on a part of MNIST, or on the sample where that is what there is; save it.
-
-    Returns the data set; the model has not learned from its validation images.
-    """
-    dataset = data.mnist(run)
-    train = dataset.train[:images]
-    passes = epochs if len(train) > 3_000 else 4 * epochs
-    scale = {"mean": 0.1307, "std": 0.3081}
-    _save("lenet", "LeNet", run, dataset, train, passes, folder, "mnist", scale)
-    return dataset
+RUN = profile.Profile("smoke", torch.device("cpu"), 0)
+LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std": 0.5}
+WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
 
 
-def compact_cnn(run, folder, dataset):
-    """Train the compact CNN on a part of the letters of `dataset`; save it."""
-    train, scale = dataset.train[:4_000], {"mean": 0.1, "std": 0.3}
-    _save("compact_cnn", "compact CNN", run, dataset, train, 3, folder, "tamil", scale)
+@functools.cache
+def trained():
+    """A LeNet trained on the embedded sample, channels last and in training mode."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+        train, held, test = (
+            data.Batches(part, 64, shuffle=part is digits.train, mean=0.5, std=0.5)
+            for part in (digits.train, digits.validation, digits.test)
+        )
+        torch.manual_seed(0)
+        model = networks.lenet().to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.002)
+        name = "LeNet on the sample"
+        history = training.fit(model, train, held, optimizer=optimizer, epochs=4, name=name)
+        probabilities, _ = training.predict(model, test)
+        result = records.test_result(
+            model, history, digits.test, probabilities, recipe="R0", band=(0, 1)
+        )
+    return model.train(), digits, result
 
 
-def _save(name, title, run, dataset, train, epochs, folder, form, scale):
-    torch.manual_seed(0)
-    model = networks.ARCHITECTURES[name](len(dataset.classes))
-    judges = dataset.validation[:1_000]
-    batches = data.Batches(train, 64, shuffle=True, seed=0, **scale)
-    held = data.Batches(judges, 500, **scale)
-    optimizer = torch.optim.AdamW(model.parameters())
-    schedule = training.one_cycle(optimizer, 2e-3, len(batches), epochs)
-    history = training.fit(
-        model, batches, held, optimizer=optimizer, schedule=schedule, epochs=epochs, name=title
-    )
-    probabilities, _ = training.predict(model, held)
-    result = reporting.test_result(
-        model, history, judges, probabilities, recipe="", band=(0.0, 1.0)
-    )
-    how = {"form": form, "architecture": name, "side": train.images.shape[-1], **scale}
-    models.save(model, name, run, dataset, result, folder=folder, **how)
+@functools.cache
+def saved():
+    """The folder with its files, the card, and everything that was printed meanwhile."""
+    model, digits, result = trained()
+    folder = tempfile.TemporaryDirectory()  # removed when the process ends
+    printed = io.StringIO()
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("always")
+        card = saving.card("lenet", RUN, digits, result, **LENET)
+        card = saving.save(model, card, digits, Path(folder.name) / "new")
+    saved.folder = folder
+    return Path(folder.name) / "new", card, printed.getvalue() + "".join(map(str, warned))
+
+
+def expected_probabilities(images, temperature):
+    """What PyTorch answers to images uint8 `[n, 28, 28]`: float32 `[n, 10]`."""
+    model = copy.deepcopy(trained()[0]).eval()
+    with torch.inference_mode():
+        logits = model((images[:, None].float() / 255 - 0.5) / 0.5)
+    return (logits / temperature).softmax(1)
+
+
+def change_card(folder, **changes):
+    """Change the card in both files of the small LeNet in `folder`."""
+    graph = onnx.load(folder / GRAPH)
+    card = json.dumps(json.loads(graph.metadata_props[0].value) | changes)
+    graph.metadata_props[0].value = card
+    onnx.save(graph, folder / GRAPH)
+    save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"card": card})
+
+
+def picture_of(image, paper=255):
+    """A drawing of an image uint8 [28, 28] on a large sheet, ink dark."""
+    sheet = np.full((300, 400), paper, np.uint8)
+    large = Image.fromarray(image.numpy()).resize((196, 196), Image.Resampling.BICUBIC)
+    sheet[60:256, 100:296] = np.clip(paper - np.asarray(large, np.int16), 0, 255)
+    return Image.fromarray(sheet)

@@ -37,12 +37,6 @@ def test_a_shift_has_the_size_it_says():
     assert (centre - 13.5).abs().max() > 1
 
 
-def test_turning_keeps_the_ink():
-    torch.manual_seed(0)
-    turned = RandomAffine(degrees=45)(digits())
-    assert torch.allclose(turned.sum((1, 2, 3)), digits().sum((1, 2, 3)), rtol=0.05)
-
-
 def test_without_bend_and_stretch_a_warp_is_affine():
     settings = {"degrees": 10, "scale": 0.1, "shear": 0.1, "shift": 0.05}
     torch.manual_seed(0)
@@ -57,13 +51,6 @@ def test_a_stretched_image_is_wider_or_narrower_and_keeps_its_area():
     heights = (stretched.amax(3) > 0.5).sum(-1)
     assert heights.min() < 12 < heights.max()
     assert torch.allclose(stretched.sum((1, 2, 3)), digits().sum((1, 2, 3)), rtol=0.05)
-
-
-def test_a_bend_moves_neighbouring_pixels_together():
-    torch.manual_seed(0)
-    moved = RandomWarp(bend=0.05).grid(digits()) - RandomAffine().grid(digits())
-    assert moved.std() > 0.02
-    assert (moved.diff(dim=2).abs().mean() < moved.abs().mean() / 3).item()
 
 
 def test_a_bend_follows_its_points_as_torch_interpolates_them():

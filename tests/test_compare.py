@@ -2,43 +2,28 @@
 
 import json
 
-import nbformat
 import pytest
+from tiny_project import write
 
 from course import compare, execute
 
 RECORD = """\
-import json, os
+import os
 from pathlib import Path
 for place in ("smoke-cpu", "smoke-cpu-sample"):
     folder = Path(os.environ["NBHELPERS_ARTIFACTS"], place, "records")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("01_tiny.json", "01_tiny.npz", "01_tiny-second-split.json", "01_tiny_other.json"):
-        (folder / name).write_text('{"models": [], "data": {"source": "full"}}')
+        record = '{"notebook": "01_tiny", "models": [], "data": {"source": "full"}}'
+        (folder / name).write_text(record)
 """
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own with two notebooks."""
-    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
-        monkeypatch.setenv(name, value)  # `run` sets two of them for good
-    for module in (execute, compare):
-        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
-    for folder in ("course/site", "notebooks"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "course" / "site" / "build.py").write_text("")
-    for name, source in (("01_tiny", RECORD), ("02_tiny", "")):
-        cells = [nbformat.v4.new_code_cell(source)]
-        path = tmp_path / "notebooks" / f"{name}.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    return tmp_path
 
 
 @pytest.mark.promise(
     "Results", "Your own runs leave the committed results alone; only publishing replaces them"
 )
 def test_only_publishing_touches_the_reference(project, capfd):
+    write(project, _01_tiny=RECORD)
     committed = project / "results" / "smoke-cpu" / "01_tiny.json"
     committed.parent.mkdir(parents=True)
     committed.write_text("the reference")
@@ -54,54 +39,51 @@ def test_only_publishing_touches_the_reference(project, capfd):
     assert not (project / "results" / "smoke-cpu-sample").exists()
 
 
-def write(folder, notebook, accuracy, band=(0.9, 1.0), name="linear"):
+def record(folder, notebook, accuracy, band=(0.9, 1.0), name="linear"):
     model = {
         "name": name, "test_accuracy": accuracy, "expected_band": band,
         "in_band": band[0] <= accuracy <= band[1],
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    entry = {"notebook": notebook.split("-")[0], "models": [model]}
+    entry = {"notebook": notebook.split("-")[0], "models": [model], "data": {"source": "full"}}
     (folder / f"{notebook}.json").write_text(json.dumps(entry))
 
 
-def said_of(project, capsys, *arguments):
+def said_of(capsys, *arguments):
     status = compare.run(*arguments)
-    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
-    return status, [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return status, [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.mark.promise(
     "Results", "`make compare` sets your results beside ours and names those outside their band"
 )
 def test_each_model_stands_beside_the_reference(project, capsys):
+    write(project, _01_tiny="", _02_tiny="")
     artifacts, results = project / "artifacts", project / "results"
     with pytest.raises(FileNotFoundError, match="make run"):
         compare.run([])
-    write(results / "full-cpu", "01_tiny", 0.925)
-    write(results / "full-cpu", "01_tiny-second-split", 0.8, name="other")
-    write(results / "full-cpu", "02_tiny", 0.99)
-    write(results / "full-gpu", "01_tiny", 0.93)
+    record(results / "full-cpu", "01_tiny", 0.925)
+    record(results / "full-cpu", "01_tiny-second-split", 0.8, name="other")
+    record(results / "full-cpu", "02_tiny", 0.99)
+    record(results / "full-gpu", "01_tiny", 0.93)
     (results / "bench-cpu").mkdir()
     (results / "bench-cpu" / "training.json").write_text("{}")
-    write(artifacts / "quick-cpu" / "records", "01_tiny", 0.915)
-    write(artifacts / "full-gpu" / "records", "01_tiny", 0.935)
-    write(artifacts / "smoke-cpu-sample" / "records", "01_tiny", 0.5, band=(0.0, 1.0))
+    record(artifacts / "quick-cpu" / "records", "01_tiny", 0.915)
+    record(artifacts / "full-gpu" / "records", "01_tiny", 0.935)
+    record(artifacts / "smoke-cpu-sample" / "records", "01_tiny", 0.5, band=(0.0, 1.0))
 
-    status, lines = said_of(project, capsys, [])
+    status, lines = said_of(capsys, [])
     assert status == 0
-    assert lines[1:4] == [
-        ["01", "linear", "full-gpu", "0.9350", "0.9300", "full-gpu", "+0.0050", "0.9 to 1", "yes"],
-        ["01", "linear", "quick-cpu", "0.9150", "0.9250", "full-cpu", "-0.0100", "0.9 to 1", "yes"],
-        ["01", "linear", "smoke-cpu-sample", "0.5000", "–", "–", "–", "0 to 1", "yes"],
+    assert [" ".join(line) for line in lines[1:4]] == [
+        "01 linear full-gpu 0.9350 0.9300 full-gpu +0.0050 0.9 to 1 yes",
+        "01 linear quick-cpu 0.9150 0.9250 full-cpu -0.0100 0.9 to 1 yes",
+        "01 linear smoke-cpu-sample 0.5000 – – – 0 to 1 yes",
     ]
-    assert lines[-2:] == [["not run here: 02_tiny"], ["outside the expected band: none"]]
-    assert [line[2] for line in said_of(project, capsys, ["01"], "full")[1][1:-3]] == ["full-gpu"]
+    assert " ".join(lines[-2]) == "not run here: 02_tiny" and lines[-1][-1] == "none"
+    assert [line[2] for line in said_of(capsys, ["01"], "full")[1][1:-3]] == ["full-gpu"]
 
-    write(artifacts / "quick-cpu" / "records", "02_tiny", 0.85)
-    status, lines = said_of(project, capsys, [])
-    assert status == 1
-    assert lines[3][-1] == "NO"
-    assert lines[-2:] == [
-        ["not run here: none"], ["outside the expected band: linear (quick-cpu)"]
-    ]  # fmt: skip
+    record(artifacts / "quick-cpu" / "records", "02_tiny", 0.85)
+    status, lines = said_of(capsys, [])
+    assert status == 1 and lines[4][-1] == "NO"
+    assert " ".join(lines[-1]) == "outside the expected band: linear (quick-cpu)"
     assert compare.run(["01"]) == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbhelpers import data, profile, sources
+from nbhelpers import data, profile, shapes, sources
 from nbhelpers.data import Batches, DataError, Split, read_idx
 
 
@@ -126,7 +126,7 @@ def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
 def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
     image = torch.zeros(1, 20, 20, dtype=torch.uint8)
     image[0, 0, 0] = 255  # all of the mass in a corner
-    placed = data.place_by_centre_of_mass(image, 28)
+    placed = shapes.place_by_centre_of_mass(image, 28)
     assert placed.sum() == 255
 
 
@@ -186,12 +186,12 @@ def test_batches_grow_with_the_epochs():
     images = torch.randint(0, 256, (10, 12, 12), dtype=torch.uint8)
     split = data.Split(images, torch.arange(10), tuple("0123456789"))
     batches = data.Batches(split, 4, sides=[6, 6, 9])
-    shapes = []
+    sizes = []
     for epoch in range(4):  # the last side holds for every later epoch
         batches.set_epoch(epoch)
-        shapes.append(next(iter(batches))[0].shape)
-    assert shapes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
-    expected = data.resized(images, (9, 9))[:4, None].float() / 255
+        sizes.append(next(iter(batches))[0].shape)
+    assert sizes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
+    expected = shapes.resized(images, (9, 9))[:4, None].float() / 255
     assert torch.equal(next(iter(batches))[0], expected)
     assert split.images.shape == (10, 12, 12), "the split keeps its images"
     assert next(iter(data.Batches(split, 4)))[0].shape == (4, 1, 12, 12)

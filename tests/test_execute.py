@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from tiny_project import printed, write
 
-from course import execute, promises
-from handwriting import models
-from nbhelpers import data, profile
+from course import execute, results, stamp
+from handwriting import models, saving
+from nbhelpers import data, sources
 
 MEETS = """
 import pathlib, time
@@ -33,59 +34,38 @@ print(sorted(path.stem for path in executed.glob("*.ipynb")), os.environ.get("OM
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
-        monkeypatch.setenv(name, value)  # `run` sets two of them for good
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
-    monkeypatch.setattr(execute, "build_site", lambda *_: False)
-    (tmp_path / "notebooks").mkdir()
-    return tmp_path
-
-
-def write(project, **sources):
-    for name, source in sources.items():
-        content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-        nbformat.write(content, project / "notebooks" / f"{name[1:]}.ipynb")
-
-
-def printed(project, name):
-    executed = nbformat.read(project / "build" / "smoke-cpu" / f"{name}.ipynb", as_version=4)
-    return "".join(output.text for output in executed.cells[0].outputs)
+def threads(monkeypatch):
+    return lambda count: monkeypatch.setattr(execute.torch, "get_num_threads", lambda: count)
 
 
 @pytest.mark.promise(
     "Notebooks", "Two notebooks run at once, each after those whose results it shows"
 )
-def test_two_at_once_in_the_right_order(project, monkeypatch):
-    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 4)
+def test_two_at_once_in_the_right_order(project, threads):
+    threads(4)
+    before = dict(os.environ)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "3"), ("3", "1")))
     write(project, _01_meets=first, _02_after=LOOKS, _03_meets=second, _11_alone=LOOKS)
     assert execute.run([], jobs=2) == 0
-    seen, threads = printed(project, "02_after").rsplit(" ", 1)
-    assert "01_meets" in seen and "11_alone" not in seen and int(threads) == 2
+    seen, shared = printed(project, "02_after").rsplit(" ", 1)
+    assert "01_meets" in seen and "11_alone" not in seen and int(shared) == 2
     assert printed(project, "11_alone") == "['01_meets', '02_after', '03_meets'] None\n"
-    together = promises.read(project / "build" / "smoke-cpu" / "together.json")
-    assert together["seconds"] > 0
+    assert results.read(project / "build" / "smoke-cpu" / "together.json")["seconds"] > 0
+    assert dict(os.environ) == before
 
 
-def test_those_that_others_wait_for_begin_first(project, monkeypatch):
-    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 2)
+def test_those_that_others_wait_for_begin_first(project, threads):
+    threads(2)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
     write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second, _07_after="1")
     assert execute.run([], jobs=2) == 0
     assert "_meets" in printed(project, "00_shows")
 
 
-def test_what_is_left_to_do_is_the_longest_way():
-    names, seconds = ["01", "02", "07", "11"], {"01": 5.0, "02": 7.0, "07": 20.0}
-    left = {name: execute._left(name, names, seconds) for name in names}
-    assert left == {"01": 33.0, "02": 28.0, "07": 21.0, "11": 1.0}
-
-
-def test_one_after_the_other_keeps_the_order_and_all_threads(project, capfd):
+def test_one_after_the_other_keeps_the_order_and_all_threads(project, threads, capfd):
+    threads(1)
     write(project, _02_after=LOOKS, _03_first=LOOKS, _01_begin=LOOKS)
-    assert execute.run([], jobs=1) == 0
+    assert execute.run([], jobs=8) == 0, "never more at once than threads"
     assert printed(project, "02_after") == "['01_begin'] None\n"
     assert printed(project, "03_first") == "['01_begin', '02_after'] None\n"
     capfd.readouterr()
@@ -100,9 +80,15 @@ def test_a_run_of_some_or_with_errors_is_not_taken_for_one_of_all(project):
     assert execute.run([], force=True, jobs=1) == 1 and not together.exists()
 
 
+def test_a_run_ends_with_the_site_and_says_if_it_failed(project, capfd):
+    assert execute.run([]) == 0
+    assert str(["--executed", str(project / "build" / "smoke-cpu")]) in capfd.readouterr().out
+    (project / "course" / "site" / "build.py").write_text("raise SystemExit(1)")
+    assert execute.run([]) == 1
+
+
 def test_those_that_show_results_of_others_are_named():
-    folder = execute.project_folder() / "notebooks"
-    numbers = [path.name[:2] for path in execute.find(folder, [])]
+    numbers = [path.name[:2] for path in execute.find(sources.project_folder() / "notebooks", [])]
     for number, earlier in execute.AFTER.items():
         assert number in numbers
         assert all(not name or (name in numbers and name < number) for name in earlier)
@@ -117,16 +103,15 @@ def test_ctrl_c_ends_all_kernels(project):
     write(project, _01_long=source.format(1) + "time.sleep(600)")
     write(project, _03_long=source.format(3) + "time.sleep(600)")
     program = (
-        "import pathlib, sys; from course import __main__, execute; "
-        f"execute.project_folder = lambda: pathlib.Path({str(project)!r}); "
+        "import pathlib, sys, torch; torch.set_num_threads(2); from course import __main__, "
+        f"execute; execute.project_folder = lambda: pathlib.Path({str(project)!r}); "
         "sys.exit(__main__.main(['run', '--jobs', '2']))"
     )
     files = [project / "notebooks" / f"pid_{number}" for number in (1, 3)]
-    command = [sys.executable, "-c", program]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
     # What a shell starts in the background ignores Ctrl-C, and so would what the tests start.
     pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, **pipes) as running:
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as running:
         while not all(path.exists() and path.read_text() for path in files):
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.1)
@@ -141,14 +126,57 @@ def test_ctrl_c_ends_all_kernels(project):
     assert not list((project / "build").rglob("*.part"))
 
 
-def test_threads_are_shared_only_where_notebooks_run_at_once(project, monkeypatch):
-    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 2)
+def test_threads_are_shared_only_where_notebooks_run_at_once(project, threads):
+    threads(2)
     write(project, _01_looks=LOOKS)
-    assert profile.current().device.type == "cpu"
     assert execute.run([]) == 0
     assert printed(project, "01_looks").endswith("1\n")
     assert execute.run([], force=True, publish=True) == 0
     assert printed(project, "01_looks").endswith("None\n")
+
+
+# ------------------------------------------------------------------------------ what must run again
+
+
+def test_a_notebook_runs_again_only_if_what_it_imports_has_changed(tmp_path):
+    files = {
+        "nbhelpers/__init__.py": "", "nbhelpers/near.py": "from nbhelpers.tamil import far",
+        "nbhelpers/tamil/__init__.py": "", "nbhelpers/other.py": "",
+        "nbhelpers/tamil/far.py": "def late():\n    import handwriting.pen\nFILE = 'sizes.toml'",
+        "handwriting/__init__.py": "", "handwriting/pen.py": "PAGE = 'pen.js'",
+        "handwriting/web/pen.js": "", "handwriting/web/other.js": "", "nbhelpers/sizes.toml": "",
+        "course/execute.py": "", "data/words.csv": "", "data/other.csv": "",
+        "notebooks/07_work.py": "from nbhelpers import script\nopen('words.csv')",
+        "notebooks/08_work.py": "", "nbhelpers/script.py": "",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    write(tmp_path, _07_x=["%%time\n%pip list\nfrom nbhelpers import near", "%%bash\nls ("])
+    notebook = tmp_path / "notebooks" / "07_x.ipynb"
+    before = stamp.stamp(notebook, "smoke-cpu", tmp_path)
+    found = []
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n", encoding="utf-8")
+        if stamp.stamp(notebook, "smoke-cpu", tmp_path) != before:
+            found.append(name)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    others = ("other.py", "other.js", "other.csv", "execute.py", "08_work.py")
+    assert set(found) == {name for name in files if not name.endswith(others)}
+    assert stamp.stamp(notebook, "full-cpu", tmp_path) != before
+
+
+def test_the_course_s_notebooks_use_some_modules_and_no_machinery():
+    root = sources.project_folder()
+    for path in execute.find(root / "notebooks", []):
+        names = {used.relative_to(root).as_posix() for used in stamp.files(path, root)}
+        assert {"nbhelpers/profile.py", "nbhelpers/profiles.toml"} <= names, path.stem
+        assert not [name for name in names if name.startswith("course/")]
+    first = stamp.files(root / "notebooks" / "01_one_linear_layer.ipynb", root)
+    assert "handwriting" not in {used.relative_to(root).parts[0] for used in first}
+
+
+# --------------------------------------------------------------------------------------- publishing
 
 
 @pytest.fixture
@@ -162,7 +190,7 @@ def full(project, monkeypatch):
     card = SimpleNamespace(form="mnist", proportions="kept")
     published = []
     monkeypatch.setattr(models, "load", lambda name, folder: (None, card))
-    monkeypatch.setattr(models, "publish", lambda *arguments: published.append(arguments))
+    monkeypatch.setattr(saving, "publish", lambda *arguments: published.append(arguments))
     monkeypatch.setattr(data, "mnist", lambda run: digits)
     return SimpleNamespace(place=place, digits=digits, published=published)
 
@@ -185,7 +213,7 @@ def test_a_model_that_cannot_be_published_is_an_error_of_its_notebook(
     def refuse(*_):
         raise models.ModelError("lenet.safetensors: too much is lost")
 
-    monkeypatch.setattr(models, "publish", refuse)
+    monkeypatch.setattr(saving, "publish", refuse)
     write(project, _05_trains="1", _06_other="1")
     before = (project / "notebooks" / "05_trains.ipynb").read_bytes()
     assert execute.run([], publish=True) == 1
@@ -193,11 +221,3 @@ def test_a_model_that_cannot_be_published_is_an_error_of_its_notebook(
     assert (project / "notebooks" / "05_trains.ipynb").read_bytes() == before
     other = nbformat.read(project / "notebooks" / "06_other.ipynb", as_version=4)
     assert other.cells[0].execution_count == 1, "the others go on"
-
-
-def test_never_more_notebooks_at_once_than_threads(project, monkeypatch):
-    """More threads than cores mostly wait for one another."""
-    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 1)
-    write(project, _01_looks=LOOKS, _02_looks=LOOKS)
-    assert execute.run([], jobs=8) == 0
-    assert printed(project, "02_looks").startswith("['01_looks']"), "one after the other"

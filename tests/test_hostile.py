@@ -17,10 +17,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import tiny_project
 from nbformat import v4
 from PIL import Image
 
-from course import execute, readme
+from course import execute, readme, stamp
 from course.__main__ import main
 from nbhelpers import profile
 from nbhelpers.tamil import alphabet
@@ -40,21 +41,19 @@ warnings.filterwarnings("error", category=EncodingWarning, module="nbhelpers")
 def checkout(folder, *cells):
     """Make a small copy of the course: the package, its data, and a notebook of these cells."""
     names = [
-        *ROOT.glob("nbhelpers/**/*.[pt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
+        *ROOT.glob("nbhelpers/**/*.[jpt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
         *ROOT.glob("course/*.py"), *ROOT.glob("data/*.*"),
-        *ROOT.glob("results/*/*.json"), *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
+        ROOT / "course/site/results.md", *ROOT.glob("results/*/*.json"),
+        *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
         *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
     ]  # fmt: skip
     for path in names:
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    for name in ("notebooks", "course/site"):
-        (folder / name).mkdir(parents=True)
-    # The real site takes a minute, and has tests of its own.
-    (folder / "course" / "site" / "build.py").write_text("print('the site')", encoding="utf-8")
-    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
-    nbformat.write(notebook, folder / "notebooks" / "00_tiny.ipynb")
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "course" / "site" / "build.py").write_text(tiny_project.SITE, encoding="utf-8")
+    tiny_project.write(folder, _00_tiny=cells)
     return folder
 
 
@@ -101,14 +100,14 @@ def without_promises(text):
 PICTURE = """
 import os
 from matplotlib import pyplot as plt
-from nbhelpers import data, profile, reporting, vision
+from nbhelpers import data, profile, records, reporting, vision
 from nbhelpers.tamil import alphabet, font
 font.use_in_plots()
 figure, axis = plt.subplots()
 axis.set_title('கி')
 reporting.show(figure, 'கி')
 run = profile.current()
-reporting.record(run, data.mnist(run), '00_tiny', [], words='கி')
+records.record(run, data.mnist(run), '00_tiny', [], words='கி')
 print('கி', alphabet.named('கி'), os.environ['NB_HEADLESS'])
 """
 FIRST_FONTS = "Matplotlib is building the font cache; this may take a moment.\n"
@@ -158,8 +157,8 @@ def test_a_locale_that_is_not_utf8(odd):
     assert f"கி {alphabet.named('கி')} 1\n" in shown
     (record,) = Path(others["NBHELPERS_ARTIFACTS"]).glob("*/records/00_tiny.json")
     assert json.loads(record.read_text(encoding="utf-8"))["words"] == "கி"
-    readmes = [(place / "README.md").read_text(encoding="utf-8") for place in (folder, ROOT)]
-    assert without_promises(readmes[0]) == without_promises(readme.updated(readmes[1]))
+    made = (folder / "README.md").read_text(encoding="utf-8")
+    assert without_promises(made) == without_promises(readme.updated(ROOT)[ROOT / "README.md"])
 
 
 @pytest.mark.promise("Hostile conditions", "Without a home folder the course runs all the same")
@@ -169,19 +168,6 @@ def test_no_home_folder(odd):
     executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
     complaints = [o.text for o in executed.cells[1].outputs if o.get("name") == "stderr"]
     assert not complaints or complaints == [FIRST_FONTS], "a new home has no list of fonts"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not look at HOME")
-@pytest.mark.promise("Hostile conditions", "Without a home folder the course runs all the same")
-def test_jupyter_is_lent_a_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "none"))
-    with execute._home():
-        lent = Path.home()
-        assert lent != tmp_path / "none" and os.access(lent, os.W_OK)
-    assert Path.home() == tmp_path / "none" and not lent.exists()
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with execute._home():
-        assert Path.home() == tmp_path, "one that can be written to is used"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its stand-in for .venv is a shell script")
@@ -195,11 +181,8 @@ def test_make_in_a_folder_with_spaces(odd):
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     packages = folder / "course" / "site" / "node_modules" / ".package-lock.json"
-    for path in (
-        *(folder / "course" / "site" / f"package{x}.json" for x in ("", "-lock")),
-        packages,
-    ):
-        path.parent.mkdir(exist_ok=True)
+    packages.parent.mkdir()
+    for path in (*(packages.parents[1] / f"package{x}.json" for x in ("", "-lock")), packages):
         path.touch()
     (folder / ".venv" / "ready").touch()
     for target, expected in (("help", "make run"), ("run", "unchanged, not executed again")):
@@ -240,7 +223,7 @@ def test_every_text_file_is_opened_with_its_encoding():
 def test_windows_line_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
     monkeypatch.setenv("NB_DEVICE", "cpu")
-    folder = checkout(tmp_path / "course", "print(1)\nprint(2)")
+    folder = checkout(tmp_path / "course", "if False:\n    from handwriting import pad\nprint(2)")
     for path in folder.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -248,28 +231,29 @@ def test_windows_line_ends(tmp_path, monkeypatch):
     assert before.count(b"\r\n") > 100
     program = """
 import json
-from course import execute, readme
-from nbhelpers import profile, sources, tamil
-from nbhelpers.tamil import alphabet, font
+from course import execute, readme, stamp
+from nbhelpers import profile, sources
+from nbhelpers.tamil import alphabet
 run = profile.current()
 notebook = sources.project_folder() / "notebooks" / "00_tiny.ipynb"
 readme.write()
 print(json.dumps([
     run.epochs("linear"), len(alphabet.pen_strokes()), alphabet.class_table(),
-    execute._stamp(notebook, run), execute.notebook(notebook, notebook.with_name("executed")),
+    stamp.stamp(notebook, run.place, sources.project_folder()),
+    execute.notebook(notebook, notebook.with_name("executed")),
 ]))
 """
     answer = python(folder, "-c", program)
     assert answer.returncode == 0, said(answer)
-    epochs, strokes, table, stamp, error = json.loads(answer.stdout.splitlines()[-1])
+    epochs, strokes, table, digest, error = json.loads(answer.stdout.splitlines()[-1])
     here = profile.current()
     assert (epochs, strokes) == (here.epochs("linear"), len(alphabet.pen_strokes()))
     assert [tuple(row) for row in table] == list(alphabet.class_table())
-    assert stamp == execute._stamp(folder / "notebooks" / "00_tiny.ipynb", here)
+    assert digest == stamp.stamp(folder / "notebooks" / "00_tiny.ipynb", here.place, ROOT)
     assert error is None
     after = (folder / "README.md").read_bytes()
     assert after.count(b"\r\n") == after.count(b"\n"), "all its lines still end as they did"
-    text = readme.updated((ROOT / "README.md").read_text(encoding="utf-8"))
+    text = readme.updated(ROOT)[ROOT / "README.md"]
     assert without_promises(after.decode().replace("\r\n", "\n")) == without_promises(text)
 
 
@@ -285,8 +269,8 @@ def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     command = [sys.executable, "-m", "course", "run"]
     options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
     monkeypatch.setattr(execute, "project_folder", lambda: folder)
-    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
-        monkeypatch.setenv(name, value)  # `run` sets two of them for good
+    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu")):
+        monkeypatch.setenv(name, value)
     with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
         first.stdout.readline()  # it is printed with the name of the notebook that now begins
         try:
@@ -298,8 +282,7 @@ def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     assert second == 1
     assert "another run is going on" in complaint and "Traceback" not in complaint
     assert first.returncode == 0, rest
-    executed = nbformat.read(folder / "build" / "smoke-cpu" / "00_tiny.ipynb", as_version=4)
-    assert executed.cells[1].outputs[0].text == "done\n"
+    assert tiny_project.printed(folder, "00_tiny") == "done\n"
     assert not list(folder.rglob("*.part"))
 
 
@@ -355,27 +338,30 @@ import os, resource, sys
 from pathlib import Path
 import nbformat, torch
 from course import execute
-from handwriting import mine, models
-from nbhelpers import checkpoints, data, networks, profile, reporting, training
+from handwriting import mine, saving
+from nbhelpers import data, networks, profile, records, training
 disk, kind = Path(sys.argv[1]), sys.argv[2]
 run = profile.current()
 digits = data.mnist(run)
 model = networks.linear()
 history = training.History("linear", [1], [1], [1], [1], [1])
 probabilities, _ = training.predict(model, data.Batches(digits.test, 500))
-result = reporting.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
+result = records.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
 how = {"form": "mnist", "architecture": "linear", "side": 28, "mean": 0.0, "std": 1.0}
 how["temperature"] = 1.0
-graph = models._exported(model, 28, 0.0, 1.0, 1.0)
-models._exported = lambda *_: graph  # it takes seconds, and writes nothing
+card = saving.card("linear", run, digits, result, **how)
+graph = saving.exported(model, card)
+saving.exported = lambda *_: graph  # it takes seconds, and writes nothing
+folder = records.artifacts_folder(run, digits)
 png = Path("drawing.png").read_bytes()
 state = {"weights": torch.rand(100_000)}
 tiny = Path("tiny.ipynb")
 
 def write(times):
-    yield "record", lambda: reporting.record(run, digits, "01", [result] * times)
-    yield "model", lambda: models.save(model, "linear", run, digits, result, **how)
-    yield "checkpoint", lambda: checkpoints.save(disk / "artifacts" / "state", state | {"n": times})
+    yield "record", lambda: records.record(run, digits, "01", [result] * times)
+    yield "model", lambda: saving.save(model, card, digits, folder)
+    kept = disk / "artifacts" / "state"
+    yield "checkpoint", lambda: training.save_checkpoint(kept, state | {"n": times})
     yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
     yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
 
@@ -440,12 +426,17 @@ def test_a_full_disk_while_results_are_written(tmp_path):
 
 
 USES = """
-import os, sys
+import importlib, os, pkgutil, sys
 import torch
 from matplotlib import pyplot as plt
+import handwriting, nbhelpers
+for room in (nbhelpers, handwriting):
+    for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 from course import doctor, execute, readme
-from handwriting import ink, mine, models, pad, wild
-from nbhelpers import augmentation, data, leaderboard, profile, reporting, sources, vision
+from handwriting import saving
+from nbhelpers import data, profile, recipes, records, reporting, sources, vision
 from nbhelpers.tamil import archive, font
 from course.__main__ import main
 torch.hub.get_dir()
@@ -460,7 +451,7 @@ text = sources.Archive("a.txt", "md5:" + sys.argv[1], ())
 print("read", sources.fetch(text).read_text(encoding="utf-8"))
 del os.environ["NBHELPERS_DATA"]
 for action in (
-    lambda: sources.fetch(text), lambda: reporting.record(run, digits, "01", []),
+    lambda: sources.fetch(text), lambda: records.record(run, digits, "01", []),
     archive.characters, readme.write,
 ):
     try:

@@ -46,8 +46,8 @@ def test_tamil_labels_in_the_path_and_in_the_file(tmp_path):
     assert path.parent.name == "U+0B95-0BBF"
     with Image.open(path) as picture:
         assert picture.text["Label"] == "கி" and picture.text["Form"] == "tamil"
-    split = mine.load("tamil", LETTERS, tmp_path, side=48)
-    assert split.images.shape == (1, 48, 48)
+    split = mine.load("tamil", LETTERS, tmp_path)
+    assert split.images.shape == (1, 64, 64)
     assert split.labels.tolist() == [LETTERS.index("கி")]
 
 
@@ -57,12 +57,6 @@ def test_labels_cannot_leave_the_folder_or_collide(tmp_path):
     assert len({str(path.parent).lower() for path in paths}) == len(labels)
     assert all(path.parent.parent == tmp_path / "mnist" for path in paths)
     assert [mine._label(path.parent.name) for path in paths] == labels
-
-
-def test_default_folder_is_below_the_data_folder(tmp_path):
-    path = mine.keep(drawing(), "3", "mnist")
-    assert path == tmp_path / "data" / "mine" / "mnist" / "3" / "0001.png"
-    assert len(mine.load("mnist", DIGITS)) == 1
 
 
 def test_numbers_are_never_used_again(tmp_path):
@@ -85,7 +79,7 @@ def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
 def test_two_processes_at_once(tmp_path):
     (tmp_path / "drawing.png").write_bytes(drawing())
     program = (
-        "import os, sys; from pathlib import Path; from nbhelpers import ink, mine; "
+        "import os, sys; from pathlib import Path; from handwriting import mine; "
         "folder = Path(sys.argv[1]); png = (folder / 'drawing.png').read_bytes(); "
         "getattr(os, 'fork', int)(); "  # both import only once, where there is a fork
         "names = [mine.keep(png, '5', 'mnist', folder).name for _ in range(15)]; "
@@ -132,11 +126,6 @@ def test_what_cannot_be_kept(tmp_path, png, label, form, kind, said):
     with pytest.raises(kind, match=said):
         mine.keep(png, label, form, tmp_path)
     assert not list(tmp_path.rglob("*.p*"))
-
-
-def test_mnist_has_one_side(tmp_path):
-    with pytest.raises(ValueError, match="have 28"):
-        mine.load("mnist", DIGITS, tmp_path, side=64)
 
 
 def test_git_ignores_them_and_make_clean_leaves_them():

@@ -13,14 +13,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
+from small_models import change_card, saved, trained
 
-from handwriting import ink, models, pad, playground
-from nbhelpers import data, networks, profile, sources
+from handwriting import cards, ink, pad, playground, saving
+from nbhelpers import data, profile, sources
 from nbhelpers.tamil import alphabet
 
-WEB = sources.project_folder() / "handwriting" / "web"
+AS_PYTHON = pytest.mark.promise(
+    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
+)
+
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
@@ -50,7 +52,8 @@ def read_in_node(pictures, cards, folder):
     """Return what ink.js makes of pictures uint8 `[560, 560, 3]`."""
     if not shutil.which("node"):
         pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
-    shutil.copytree(WEB, folder, dirs_exist_ok=True)
+    for name, content in playground.scripts().items():
+        (folder / name).write_bytes(content)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "try.js").write_text(IN_NODE)
     side = clean_pictures.SIDE
@@ -87,9 +90,7 @@ def drawn(strokes, pen):
     return np.dstack([grey] * 3)
 
 
-@pytest.mark.promise(
-    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
-)
+@AS_PYTHON
 @pytest.mark.parametrize(
     ("form", "make"),
     [
@@ -112,9 +113,7 @@ def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
     assert same >= 0.95 * len(pictures)
 
 
-@pytest.mark.promise(
-    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
-)
+@AS_PYTHON
 def test_refuses_in_the_same_words(tmp_path):
     side = clean_pictures.SIDE
     empty = np.full((side, side, 3), 255, np.uint8)
@@ -138,60 +137,38 @@ def test_refuses_in_the_same_words(tmp_path):
 
 
 @pytest.fixture
-def packages(tmp_path):
+def packages(tmp_path, monkeypatch):
     """Node packages as far as the playground needs them."""
     runtime = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
     runtime.mkdir(parents=True)
     for name in playground.RUNTIME:
         (runtime / name).write_text(name)
+    monkeypatch.setattr(playground, "PACKAGES", tmp_path / "node_modules")
     return tmp_path / "node_modules"
 
 
 @pytest.fixture(autouse=True)
 def no_reference(tmp_path, monkeypatch):
     """Leave the course's own models out."""
-    monkeypatch.setattr(models, "REFERENCE", tmp_path / "none")
+    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "none")
 
 
 @pytest.fixture
 def artifacts(tmp_path):
-    """Both models, of one layer each, as `models.save` would have written them."""
+    """Both models, as `saving.save` has written one; the other's classes are called letters."""
     place = tmp_path / "artifacts" / "quick-cpu"
-    place.mkdir(parents=True)
-    save(place, "lenet", FORMS["mnist"], "0123456789")
-    save(place, "compact_cnn", FORMS["tamil"], [text for text, _ in alphabet.class_table()])
+    shutil.copytree(saved()[0], place)
+    letters = [text for text, _ in alphabet.class_table()[:10]]
+    change_card(place, name="compact_cnn", form="tamil", classes=letters, threshold=0.9)
+    for path in [*place.iterdir()]:
+        path.rename(path.with_stem("compact_cnn"))
+    shutil.copytree(saved()[0], place, dirs_exist_ok=True)
     return tmp_path / "artifacts"
-
-
-def save(place, name, form, classes):
-    side, count = form["side"], len(classes)
-    weights = numpy_helper.from_array(np.zeros((side * side, count), np.float32), "weights")
-    images, answer = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", *shape])
-        for name, shape in (("images", (1, side, side)), ("probabilities", (count,)))
-    )
-    nodes = [
-        helper.make_node("Flatten", ["images"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    graph = helper.make_graph(nodes, name, [images], [answer], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    card = {
-        "name": name, "title": name, "architecture": name, "classes": tuple(classes), **form,
-        "mean": 0.5, "std": 0.5, "temperature": 1.0, "threshold": 0.9,
-        "results": {"test_accuracy": 0.1, "test_ci95": [0, 1], "test_images": 9},
-        "data": {"name": "none", "source": "sample"}, "made_with": {"profile": "quick"},
-        "onnx_difference": 0.0,
-    }  # fmt: skip
-    model.metadata_props.add(key="card", value=json.dumps(card))
-    onnx.save(model, place / f"{name}.onnx")
-    (place / f"{name}.safetensors").touch()
 
 
 def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, artifacts):
     out = tmp_path / "playground"
-    assert playground.copy(out, artifacts, packages) is None
+    assert playground.copy(out) is None
     here = {path.name for path in out.iterdir()}
     assert here >= {"pad.js", "pad.css", "start.js", "lenet.onnx", "compact_cnn.onnx"}
     assert not [name for name in here if name.endswith(".part")]
@@ -202,10 +179,10 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
         json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("lenet", "compact_cnn")
     )
-    assert digits["card"]["classes"] == list("0123456789") and not digits["strokes"]
-    assert digits["origin"] == "trained here (quick run, sample data)"
+    assert digits["card"]["classes"] == list("0123456789") and not any(digits["strokes"])
+    assert digits["origin"] == "trained here (smoke run, sample data)"
     assert tamil_["card"]["threshold"] == 0.9
-    assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 156
+    assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 10
     assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)
 
 
@@ -221,7 +198,7 @@ def test_the_page_names_what_is_put_beside_it():
 def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
     shutil.rmtree(packages if missing == "packages" else artifacts)
     out = tmp_path / "playground"
-    said = playground.copy(out, artifacts, packages)
+    said = playground.copy(out)
     assert what in said and said.startswith("the playground:")
     assert not out.exists()
 
@@ -230,24 +207,18 @@ def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
     "Site and playground", "The playground can be built right after a clone, with nothing trained"
 )
 def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
-    place = artifacts / "quick-cpu"
-    models.REFERENCE.mkdir()
-    for name in ("lenet", "compact_cnn"):
-        card = json.loads(onnx.load(place / f"{name}.onnx").metadata_props[0].value)
-        card |= {"architecture": "linear", "side": 28, "made_with": {"profile": "full"}}
-        weights = networks.ARCHITECTURES["linear"](len(card["classes"])).state_dict()
-        halves = {key: value.half() for key, value in weights.items()}
-        save_file(halves, models.REFERENCE / f"{name}.safetensors", {"card": json.dumps(card)})
+    for name in playground.MODELS:
+        saving.publish(name, artifacts / "quick-cpu", trained()[1].validation)
     shutil.rmtree(artifacts)
     out = tmp_path / "playground"
-    assert playground.copy(out, artifacts, packages) is None
+    assert playground.copy(out) is None
     about = json.loads((out / "compact_cnn.json").read_text(encoding="utf-8"))
-    assert about["origin"] == "the course's own (full run, sample data)"
+    assert about["origin"] == "the course's own (smoke run, sample data)"
     graph = onnx.load(out / "compact_cnn.onnx")
     assert json.loads(graph.metadata_props[0].value) == about["card"]
 
 
 def test_a_damaged_model_is_named(tmp_path, packages, artifacts):
     (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
-    said = playground.copy(tmp_path / "playground", artifacts, packages)
+    said = playground.copy(tmp_path / "playground")
     assert "lenet.onnx" in said and "Delete it" in said

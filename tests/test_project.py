@@ -1,5 +1,6 @@
 """The set-up files agree with one another, and the README with what was measured."""
 
+import ast
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from course import doctor, execute, readme
+from course import doctor, promises, readme, results
 from course.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,9 +71,21 @@ def test_owner_s_packages_are_required():
 
 
 @pytest.mark.promise("Results", "This README shows what the records in `results/` hold")
-def test_readme_shows_what_was_measured():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.updated(text) == text, "stale: run `make readme`"
+def test_readme_and_the_page_of_results_show_what_was_measured():
+    for path, text in readme.updated(ROOT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
+    shown = readme.updated(ROOT)[ROOT / "README.md"]
+    assert all(f"| {name} |" in shown for name in (*readme.MAIN, *promises.MAIN))
+
+
+def test_no_page_without_a_place_for_its_tables(tmp_path):
+    for name in ("README.md", "course/site/results.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("# Nothing", encoding="utf-8")
+    record = results.read(ROOT / "results" / results.REFERENCE / "05_lenet.json")
+    results.write(tmp_path / "results" / results.REFERENCE / "05_lenet.json", record)
+    with pytest.raises(ValueError, match=r"README\.md has no place for the results"):
+        readme.updated(tmp_path)
 
 
 def test_readme_names_every_machine():
@@ -91,39 +104,31 @@ def test_readme_names_every_machine():
     assert old == "notebook 04 on 2 CPU cores (old) with torch 2.0"
 
 
-def test_readme_shows_the_loaders_once_they_are_measured():
-    training = {"environment": {"threads": 2, "device": "A processor"}, "contests": {}}
+def test_readme_shows_what_the_bench_has_measured():
+    facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
+    steps = {"lenet": {"nothing": {"as it comes": 60.0, "ours": 70.04}}}
     way = {"batch": 64, "workers": 2, "precision": "float32", "frozen": 20.0, "unfrozen": 50.0}
     shares = {"frozen": 0.1, "unfrozen": 0.04}
     loading = {
         "side": 24, "epoch": 48_000, "measured": 8_000, "ways": {"fastai, from a folder": way},
         "our_loader": {"seconds": 1.0, "promise": 0.15, "shares": shares},
     }  # fmt: skip
-    without, both = readme.bench([training]), readme.bench([loading, training])
-    assert both.startswith(without) and "loader" not in without
-    assert "| fastai, from a folder | 64 | float32 | 20.0 | 50.0 |" in both
-    assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in both
-
-
-def test_readme_shows_what_waiting_threads_cost():
-    facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
-    steps = {"lenet": {"nothing": {"as it comes": 60.0, "ours": 70.04}}}
-    shown = readme.bench([{"environment": facts, "milliseconds_a_step": steps}])
+    shown = readme.bench([{"environment": facts, "milliseconds_a_step": steps}, loading])
+    assert "| fastai, from a folder | 64 | float32 | 20.0 | 50.0 |" in shown
+    assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in shown
     assert "on 2 cores (A), AVX2 instructions, training in float32" in shown
-    assert shown.splitlines()[2:] == [
-        "| network | beside | as it comes | ours |",
-        "|---|---|---|---|",
-        "| lenet | nothing | 60.0 | 70.0 |",
-    ]
+    assert shown.splitlines()[-1] == "| lenet | nothing | 60.0 | 70.0 |"
+    assert readme.bench([loading]) in shown and "milliseconds" not in readme.bench([loading])
 
 
 @pytest.mark.promise(
     "Site and playground", "Every link of the site and of this README leads somewhere"
 )
-def test_readme_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("name", ["README.md", "course/site/results.md"])
+def test_links_of_a_page_lead_somewhere(name):
+    path = ROOT / name
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
 
 
 def test_doctor_reports(capsys):
@@ -145,10 +150,9 @@ def test_doctor_and_help_need_no_packages():
 
 
 def test_unknown_notebook_is_named(capsys):
-    with pytest.raises(FileNotFoundError, match="no notebook begins with '77'"):
-        execute.find(ROOT / "notebooks", ["77"])
     assert main(["run", "77"]) == 1
-    assert "01_one_linear_layer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no notebook begins with '77'" in said and "01_one_linear_layer" in said
 
 
 def test_every_make_target_has_help():
@@ -156,3 +160,45 @@ def test_every_make_target_has_help():
     targets = re.search(r"\.PHONY: (.*)", text)[1].split()
     helped = re.findall(r"^([a-z-]+):.*?## ", text, re.M)
     assert set(targets) - set(helped) == {"lint"}
+
+
+# ------------------------------------------------------------------------------- how much there is
+
+
+def modules(*patterns):
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for pattern in patterns
+        for path in sorted(ROOT.glob(pattern))
+    }
+
+
+def lines(texts):
+    return sum(len(text.splitlines()) for text in texts.values())
+
+
+def code_lines(function, text):
+    """How many lines of a function are code: no docstring, no comment, nothing blank."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    written = text.splitlines()[body[0].lineno - 1 : function.end_lineno] if body else []
+    return sum(not re.match(r"\s*(#|$)", line) for line in written)
+
+
+def test_the_packages_stay_small_enough_to_be_read():
+    package, flat = modules("nbhelpers/**/*.py"), modules("nbhelpers/*.py")
+    ours = package | modules("handwriting/**/*.py", "course/**/*.py", "data/*.py", "findings/*.py")
+    long = {name: lines({name: text}) for name, text in ours.items()}
+    assert {name: count for name, count in long.items() if count > 450} == {}
+    assert lines(package) <= 3_000 and lines(flat) <= 2_500
+    assert lines(ours) <= 7_500
+    assert lines(modules("tests/**/*.py")) <= 8_000
+
+
+def test_no_function_is_longer_than_a_screen():
+    texts = modules("nbhelpers/**/*.py", "handwriting/**/*.py", "course/**/*.py")
+    assert {
+        f"{name}: {node.name}": code_lines(node, text)
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and code_lines(node, text) > 40
+    } == {}

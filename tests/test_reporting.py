@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from nbhelpers import profile, reporting, sources
+from nbhelpers import profile, records, reporting
 from nbhelpers.data import Dataset, Split
 from nbhelpers.training import History
 
@@ -31,15 +31,6 @@ def shown(monkeypatch):
     return calls
 
 
-def test_one_epoch_of_training_looks_unlike_one_of_validation():
-    figure = reporting.curves_figure([History("m", [1.0], [0.5], [0.9], [0.6], [1.0])])
-    for axis in figure.axes:
-        train, validation = axis.lines
-        assert train.get_marker() == validation.get_marker() == "o"
-        assert (train.get_fillstyle(), validation.get_fillstyle()) == ("none", "full")
-    plt.close(figure)
-
-
 @pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
 def test_figures_carry_alternative_text_and_are_closed(shown, split):
     history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])
@@ -49,7 +40,7 @@ def test_figures_carry_alternative_text_and_are_closed(shown, split):
     alts = [metadata["image/png"]["alt"] for _, metadata in shown]
     assert "0.7500 after epoch 2" in alts[0]
     assert "6 pictures in 2 rows" in alts[1]
-    assert "a taken for b 2 times" in alts[2]
+    assert "a taken for b 2 times; b taken for c 1 times" in alts[2]
     assert all(data["image/png"].startswith(b"\x89PNG") for data, _ in shown)
     assert plt.get_fignums() == []
 
@@ -60,15 +51,10 @@ def test_mistakes_are_ordered_by_how_sure_the_model_was(shown, split):
     assert "a as b 0.80" in shown[0][1]["image/png"]["alt"]
 
 
-def test_most_confused_pairs(split):
-    pairs = reporting.most_confused(split.labels, PROBABILITIES.argmax(1), split.classes)
-    assert pairs == [("a", "b", 2), ("b", "c", 1)]
-
-
 @pytest.mark.promise("Results", "Accuracies come with the 95 % interval by Wilson's formula")
 def test_wilson_interval():
     # Brown, Cai, DasGupta (2001) give the formula; here by hand for 9,165 of 10,000
-    low, high = reporting.confidence_interval(9165, 10_000)
+    low, high = records.confidence_interval(9165, 10_000)
     z, n, p = 1.959964, 10_000, 0.9165
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
@@ -83,14 +69,12 @@ def test_wilson_interval():
 def test_record_holds_what_was_measured(split, tmp_path, capsys):
     model = torch.nn.Linear(4, 3)
     history = History("tiny", [1.0], [0.5], [0.9], [0.6], [1.234])
-    result = reporting.test_result(
-        model, history, split, PROBABILITIES, recipe="R1", band=(0.4, 0.6)
-    )
+    result = records.test_result(model, history, split, PROBABILITIES, recipe="R1", band=(0.4, 0.6))
     assert "test accuracy 0.5000" in capsys.readouterr().out
     assert result.test_class_averaged_accuracy == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
     run = profile.current()
     dataset = Dataset("letters", "full", split, split, split)
-    path = reporting.record(run, dataset, "99_nothing", [result])
+    path = records.record(run, dataset, "99_nothing", [result])
     entry = json.loads(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "artifacts" / run.place / "records" / "99_nothing.json"
     assert entry["models"][0]["parameters"] == 15
@@ -98,31 +82,31 @@ def test_record_holds_what_was_measured(split, tmp_path, capsys):
     assert entry["data"]["fingerprint"] == dataset.fingerprint
     assert entry["environment"]["torch"] == torch.__version__.split("+")[0]
 
-    assert reporting.recorded(run, dataset, "99_nothing") == [result]
-    (again,) = reporting.recorded(run, dataset, "99_nothing")
+    assert records.recorded(run, dataset, "99_nothing") == [result]
+    (again,) = records.recorded(run, dataset, "99_nothing")
     assert again.answers.predictions.tolist() == [0, 1, 1, 1, 2, 2]
     assert again.answers.confidence[:2].tolist() == pytest.approx([0.9, 0.8], abs=1e-3)
     assert again.answers.seconds.tolist() == pytest.approx([1.234])
     assert again.answers.validation_accuracy.tolist() == pytest.approx([0.6])
-    assert reporting.recorded(run, dataset, "98_not_run") == []
+    assert records.recorded(run, dataset, "98_not_run") == []
     other = Dataset("letters", "full", split[1:], split, split)
-    assert reporting.recorded(run, other, "99_nothing") == []
+    assert records.recorded(run, other, "99_nothing") == []
 
     sample = Dataset("letters", "sample", split, split, split)
-    assert reporting.record(run, sample, "99_nothing", [result]) == (
+    assert records.record(run, sample, "99_nothing", [result]) == (
         tmp_path / "artifacts" / f"{run.place}-sample" / "records" / "99_nothing.json"
     )
 
-    second = reporting.record(run, dataset, "99_nothing", [result], part="other-split")
+    second = records.record(run, dataset, "99_nothing", [result], part="other-split")
     assert second.name == "99_nothing-other-split.json"
-    assert reporting.artifacts_folder(run, sample) == tmp_path / "artifacts" / f"{run.place}-sample"
+    assert records.artifacts_folder(run, sample) == tmp_path / "artifacts" / f"{run.place}-sample"
 
 
-def test_the_folder_of_artifacts_can_be_set(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # notebooks run in a folder of their own
-    for value, folder in (("", "artifacts"), ("mine", "mine"), (str(tmp_path), tmp_path)):
-        monkeypatch.setenv("NBHELPERS_ARTIFACTS", value)
-        assert sources.artifacts_root() == sources.project_folder() / folder
+def test_a_damaged_record_is_named(tmp_path):
+    for number, text in enumerate(('{"models": [', "[]", '{"data": {}}')):
+        (tmp_path / f"0{number}_damaged.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"0{number}_damaged\.json: no results record"):
+            records.read_all(tmp_path, f"0{number}_*")
 
 
 def test_ladder_has_a_panel_for_each_data_set():

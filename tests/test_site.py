@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -15,7 +16,6 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from course import execute
 from course.site import build, extension, texts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,6 +136,18 @@ def test_pictures_have_the_words_of_the_notebook(chapters):
         assert set(said) <= shown, path.stem
 
 
+def test_formulas_need_no_script():
+    written = SimpleNamespace(body=[])
+    with pytest.raises(extension.nodes.SkipNode):
+        extension.block_formula(written, extension.nodes.math_block("", r"\frac{1}{n} x_i"))
+    assert "<mfrac>" in written.body[0] and 'display="block"' in written.body[0]
+
+
+def test_the_page_of_results_has_every_table(pages):
+    heads = [table.th.get_text() for table in pages["results.html"].find_all("table")]
+    assert heads == ["notebook"] * 3 + ["promise"]
+
+
 def test_sizes(site, chapters):
     for name, page in chapters.items():
         here = site / "notebooks"
@@ -215,7 +227,8 @@ def test_landing_page_leads_to_everything(pages):
     page = pages["index.html"]
     targets = {link["href"] for link in page.find_all("a", href=True)}
     assert {f"notebooks/{path.stem}.html" for path in CHAPTERS} <= targets
-    assert {"glossary.html", "teachers.html", "README.html", "api/index.html"} <= targets
+    others = {"glossary", "teachers", "README", "results", "api/index"}
+    assert {f"{name}.html" for name in others} <= targets
     assert page.find("img", src=re.compile("ladder"))
 
 
@@ -225,14 +238,15 @@ def test_teachers_find_times_and_exercises(pages):
         chapter = texts.chapter(path)
         assert chapter.duration and len(chapter.exercises) == 3, path.stem
         assert re.split(r"[`*]", chapter.exercises[0][1])[0] in text, path.stem
-    assert not re.search(r"<!-- \w+ -->", str(pages["teachers.html"]) + str(pages["index.html"]))
+    lessons = [text.get_text() for text in pages["index.html"].select("ol.chapters .learned")]
+    assert len(lessons) == len(CHAPTERS) and all(lessons)
 
 
 def test_every_module_has_a_page_with_its_functions(pages):
     for name in (n.rpartition(".")[2] for n in texts.modules(ROOT, build.SHOWN)):
         assert f"api/{name}.html" in pages
     assert pages["api/ink.html"].find(id="handwriting.ink.to_mnist")
-    assert "float" in pages["api/reporting.html"].find(id="nbhelpers.reporting.Result").get_text()
+    assert "float" in pages["api/records.html"].find(id="nbhelpers.records.Result").get_text()
 
 
 def test_tamil_has_a_font_of_its_own_where_npm_has_been(site):
@@ -317,23 +331,10 @@ def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, caps
         raise build.SiteError("Sphinx found faults")
 
     monkeypatch.setattr(build, "_run_sphinx", fail)
-    monkeypatch.setattr(build, "_playground", lambda folder: "the playground (tested elsewhere)")
+    monkeypatch.setattr(build.playground, "copy", lambda folder: "the playground (see its tests)")
     assert build.main(["--out", str(tmp_path / "site")]) == 1
     assert "Sphinx found faults" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["site", "index.html"]
-
-
-def test_a_run_ends_with_the_site_and_says_if_it_failed(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(execute, "project_folder", lambda: tmp_path)
-    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu"), ("NB_HEADLESS", "1")):
-        monkeypatch.setenv(name, value)  # `run` sets two of them for good
-    for folder in ("course/site", "notebooks"):
-        (tmp_path / folder).mkdir(parents=True)
-    for status in (0, 1):
-        program = f"import sys; print(sys.argv[1:]); sys.exit({status})"
-        (tmp_path / "course" / "site" / "build.py").write_text(program)
-        assert execute.run([]) == status
-        assert str(["--executed", str(tmp_path / "build" / "smoke-cpu")]) in capfd.readouterr().out
 
 
 def test_without_npm_s_packages_it_says_what_is_missing(tmp_path, monkeypatch):
@@ -358,23 +359,3 @@ def test_npm_packages_name_no_server_of_ours():
         assert lock["packages"][""][part] == wanted[part]
         for name, version in wanted[part].items():
             assert lock["packages"][f"node_modules/{name}"]["version"] == version
-
-
-@pytest.mark.promise(
-    "Site and playground", "The site fetches nothing from elsewhere: it works without a connection"
-)
-def test_formulas_need_no_script():
-
-    written = []
-
-    class Writer:
-        body = written
-
-    class Formula:
-        def astext(self):
-            return r"\frac{1}{n} \sum_i x_i"
-
-    for write in (extension.inline_formula, extension.block_formula):
-        with pytest.raises(extension.nodes.SkipNode):
-            write(Writer, Formula())
-    assert "<mfrac>" in written[0] and 'display="block"' in written[1]

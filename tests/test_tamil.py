@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nbhelpers import profile, sources, tamil
+from nbhelpers import profile, shapes, sources, tamil
 from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, read_characters, synthetic
 
@@ -203,24 +203,24 @@ def test_thin_and_fat_pens_come_out_alike():
     thin, fat = (Image.new("L", (64, 64)) for _ in range(2))
     thin.paste(60, (10, 30, 54, 31))
     fat.paste(255, (10, 30, 54, 33))
-    lines = [tamil.even_pen(picture)[:, 32] / 255 for picture in (thin, fat)]
+    lines = [shapes.even_pen(picture)[:, 32] / 255 for picture in (thin, fat)]
     assert all(line.max() > 0.95 for line in lines)
     widths = [line.sum() for line in lines]
     assert 0.4 < widths[0] / widths[1] < 1
 
 
 def test_a_blank_picture_stays_blank():
-    assert not tamil.even_pen(Image.new("L", (64, 64))).any()
+    assert not shapes.even_pen(Image.new("L", (64, 64))).any()
 
 
 def test_adapted_proportions_leave_narrow_letters_more_room():
-    assert tamil.fitted((120, 30), 60) == (60, 15)
-    width, height = tamil.fitted((120, 30), 60, "adapted")
+    assert shapes.fitted((120, 30), 60) == (60, 15)
+    width, height = shapes.fitted((120, 30), 60, "adapted")
     assert width == 60
     assert 15 < height < 60
-    assert tamil.fitted((30, 120), 60, "adapted") == (height, width)  # alike for high and wide
-    assert tamil.fitted((50, 50), 60, "adapted") == (60, 60)  # a square stays one
-    assert tamil.fitted((500, 1), 60) == (60, 1)  # never nothing
+    assert shapes.fitted((30, 120), 60, "adapted") == (height, width)  # alike for high and wide
+    assert shapes.fitted((50, 50), 60, "adapted") == (60, 60)  # a square stays one
+    assert shapes.fitted((500, 1), 60) == (60, 1)  # never nothing
 
 
 def test_unknown_proportions():

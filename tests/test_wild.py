@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,13 @@ from nbhelpers import data, profile
 @pytest.fixture(scope="module")
 def digits():
     return data.digits_sample(profile.current()).validation
+
+
+def reader(answer):
+    """A model of digits that answers so to images."""
+    return SimpleNamespace(
+        card=SimpleNamespace(form="mnist", side=28, proportions="kept"), probabilities=answer
+    )
 
 
 def opened(content):
@@ -98,12 +106,12 @@ def test_accuracies(digits):
     templates = templates.flatten(1) / templates.flatten(1).norm(dim=1, keepdim=True)
 
     def read(images):
-        return (torch.from_numpy(images).flatten(1).float() @ templates.T).softmax(1)
+        return (torch.from_numpy(images).flatten(1).float() @ templates.T).numpy()
 
     conditions = ["as it is", "off-centre"]
-    measured = wild.accuracies(read, digits, ink.to_mnist, conditions, count=16)
+    measured = wild.accuracies(reader(read), digits, 16, conditions=conditions)
     assert list(measured) == conditions
-    again = wild.accuracies(read, digits, ink.to_mnist, conditions[:1], count=16)
+    again = wild.accuracies(reader(read), digits, 16, conditions=conditions[:1])
     assert again[conditions[0]] == measured[conditions[0]]
     for condition in conditions:
         assert measured[condition]["ours"] > 0.6
@@ -112,7 +120,6 @@ def test_accuracies(digits):
 
 def test_a_refused_picture_counts_as_wrong(digits):
     empty = data.Split(torch.zeros_like(digits.images), torch.zeros_like(digits.labels), ("0",))
-    measured = wild.accuracies(
-        lambda images: np.ones((len(images), 1)), empty, ink.to_mnist, ["as it is"], count=5
-    )
+    zero = reader(lambda images: np.ones((len(images), 1)))
+    measured = wild.accuracies(zero, empty, 5, conditions=["as it is"])
     assert measured == {"as it is": {"published_way": 1.0, "ours": 0.0}}

@@ -1,130 +1,89 @@
 """The published way of training beside ours, in one run on this machine; part of `make bench`.
 
 Each recipe trains as it was published and through `nbhelpers`, until the accuracy on the MNIST test
-images first reaches the mark. The published ways: R3 turns images into tensors one by one, by PIL
-transforms in a `DataLoader`; R1 draws items of one tensor through a `DataLoader`; both in float32
-with their own optimizer. On Tamil the network of notebook 07 is trained to the accuracy that was
-published for the official split, and R5's ResNet-34 as `r5.py` describes it; that is given up after
-`STOP` seconds. What is told then are the seconds of one epoch at that speed, a lower bound: by its
-own report R5 needs several epochs, with ImageNet's weights and an easier split. The test images
-only stop the clock here: nothing is chosen on them, and no result of the notebooks comes from here.
-
-Each published way has a process of its own, in which PyTorch and the C library are as they come;
-ours begins, as a notebook does, with `profile.current()`. LeNet trains once more both ways while
-another process keeps a core busy, as a browser or a backup would. For the Tamil network the way
-that was ours before (`LARGE`) stands beside the present one.
-
-With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` a larger processor computes as an ordinary
-one does; each kind has a record of its own.
+images first reaches the mark: R3 with images that PIL turns into tensors one by one, R1 with items
+of one tensor, both in float32 with their own optimizer. On Tamil the network of notebook 07 is
+trained to the accuracy published for the official split, and R5's ResNet-34 for at most `STOP`
+seconds; `LARGE` is how we trained before. The test images only stop the clock: nothing is chosen on
+them. Each published way has a process of its own, in which PyTorch and the C library are as they
+come. With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` any processor computes as an old one.
 """
 
-from __future__ import annotations
-
-import contextlib
-import json
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import r5
 import torch
+from common import apart, busy, write
 from PIL import Image
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
-from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, networks, profile, reporting, tamil, training
-from nbhelpers.sources import project_folder
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One network, trained both ways to the same accuracy on the test images.
-
-    Attributes:
-        name: what the table calls it.
-        make: builds the network.
-        mark: the accuracy at which the clock stops.
-        mean: what pixels in 0 to 1 are reduced by; `std`: what they are then divided by.
-        items: the recipe's data set of a split.
-        published_batch: images a batch in the recipe; `published_optimizer`: its optimizer.
-        published_epochs: when to give the published way up.
-        ours_rate: highest learning rate of our one-cycle schedule; `ours_epochs`: its length.
-        augment: how our training images are changed, if at all.
-    """
-
-    name: str
-    make: Callable[[], nn.Module]
-    mark: float
-    mean: float
-    std: float
-    items: Callable[[data.Split], TorchDataset]
-    published_batch: int
-    published_optimizer: Callable[..., torch.optim.Optimizer]
-    published_epochs: int
-    ours_rate: float
-    ours_epochs: int
-    augment: Callable[[torch.Tensor], torch.Tensor] | None = None
-
-
-class PictureByPicture(TorchDataset):
-    """Images as R3 loads them: each becomes a PIL picture, then a tensor in −1 to 1, every time."""
-
-    def __init__(self, split: data.Split) -> None:
-        """Keep the images and build the transforms."""
-        self.images, self.labels = split.images.numpy(), split.labels.tolist()
-        self.transform = transforms.Compose(
-            [transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
-        )
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
-        """Return a float32 `[1, 28, 28]` tensor and its label."""
-        return self.transform(Image.fromarray(self.images[row])), self.labels[row]
-
-
-def one_tensor(split: data.Split) -> TorchDataset:
-    """Return images as R1 loads them: float32 `[784]` in 0 to 1, divided once."""
-    return TensorDataset(split.images.flatten(1) / 255, split.labels)
-
+from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, tamil, training
 
 TAMIL_MARK = 0.907  # published for the official test split
 SMALL = [24, 32]  # sides of the letters in our epochs
 LARGE = [64, 64]  # what they were before
 STOP = 120  # seconds, when R5 is given up
-CONTESTS = [
-    Contest(
-        "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
-        PictureByPicture, 512, partial(torch.optim.Adam, lr=0.001), 12, 0.006, 2,
-    ),
-    Contest(
-        "784-300-50-10 (R1)", networks.three_layers, 0.971, 0.0, 1.0,
-        one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400, 0.004, 5,
-    ),
-]  # fmt: skip
+R3 = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
 
 
-def published_way(contest: Contest, learn: data.Split, test: data.Split) -> dict[str, float]:
+def picture_by_picture(split: data.Split, batch: int) -> DataLoader:
+    """Return R3's loader: each image becomes a PIL picture, then a tensor in −1 to 1, each time."""
+    pairs = list(zip(split.images.numpy(), split.labels.tolist(), strict=True))
+
+    def collate(items: list) -> list[torch.Tensor]:
+        return default_collate([(R3(Image.fromarray(image)), label) for image, label in items])
+
+    return DataLoader(pairs, batch, shuffle=True, collate_fn=collate)
+
+
+def one_tensor(split: data.Split, batch: int) -> DataLoader:
+    """Return R1's loader: items of one float32 tensor in 0 to 1, divided once."""
+    return DataLoader(TensorDataset(split.images.flatten(1) / 255, split.labels), batch, True)
+
+
+class Contest(NamedTuple):
+    """One network, trained both ways until `mark` is reached on the test images."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    mark: float
+    mean: float  # what pixels in 0 to 1 are reduced by
+    std: float  # what they are then divided by
+    loader: Callable[[data.Split, int], DataLoader]  # that of the recipe, like the next three
+    batch: int
+    optimizer: Callable[..., torch.optim.Optimizer]
+    epochs: int  # after which it is given up
+    our_rate: float  # the highest of our one-cycle schedule
+    our_epochs: int  # its length
+
+
+LENET = Contest(
+    "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
+    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12, 0.006, 2,
+)  # fmt: skip
+THREE_LAYERS = Contest(
+    "784-300-50-10 (R1)", networks.three_layers, 0.971, 0.0, 1.0,
+    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400, 0.004, 5,
+)  # fmt: skip
+
+
+def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
     """Train as the recipe does; return seconds an epoch, seconds to the mark, and accuracy."""
     torch.manual_seed(42)
     model = contest.make()
-    optimizer = contest.published_optimizer(model.parameters())
-    loader = DataLoader(contest.items(learn), contest.published_batch, shuffle=True)
-    quick_test = data.Batches(test, 1000, mean=contest.mean, std=contest.std)
+    optimizer = contest.optimizer(model.parameters())
+    loader = contest.loader(mnist.train, contest.batch)
+    quick_test = data.Batches(mnist.test, 1000, mean=contest.mean, std=contest.std)
     seconds, epochs, accuracy = 0.0, 0, 0.0
-    while accuracy < contest.mark and epochs < contest.published_epochs:
+    while accuracy < contest.mark and epochs < contest.epochs:
         started = time.perf_counter()
         model.train()
         for inputs, labels in loader:
@@ -138,25 +97,17 @@ def published_way(contest: Contest, learn: data.Split, test: data.Split) -> dict
     return _outcome(contest.mark, seconds, epochs, accuracy)
 
 
-def our_way(
-    contest: Contest, learn: data.Split, test: data.Split, run: profile.Profile
-) -> dict[str, float]:
+def our_way(contest: Contest, mnist: data.Dataset, run: profile.Profile) -> dict[str, float]:
     """Train through nbhelpers; return the same."""
     torch.manual_seed(42)
     model = contest.make().to(run.device, memory_format=torch.channels_last)
     scale = {"mean": contest.mean, "std": contest.std, "device": run.device}
-    train = data.Batches(learn, 256, shuffle=True, seed=42, **scale)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=contest.ours_rate, fused=True)
-    history = training.fit(
-        model,
-        train,
-        data.Batches(test, 1000, **scale),  # watched only to stop the clock
-        optimizer=optimizer,
-        schedule=training.one_cycle(optimizer, contest.ours_rate, len(train), contest.ours_epochs),
-        epochs=contest.ours_epochs,
-        augment=contest.augment,
-        precision=run.precision,
-    )
+    train = data.Batches(mnist.train, 256, shuffle=True, seed=42, **scale)
+    watched = data.Batches(mnist.test, 1000, **scale)  # only to stop the clock
+    optimizer = torch.optim.AdamW(model.parameters(), lr=contest.our_rate, fused=True)
+    schedule = training.one_cycle(optimizer, contest.our_rate, len(train), contest.our_epochs)
+    how = {"optimizer": optimizer, "schedule": schedule, "precision": run.precision}
+    history = training.fit(model, train, watched, epochs=contest.our_epochs, **how)
     reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
     last = reached[0] if reached else history.epochs - 1
     accuracy = history.validation_accuracy[last]
@@ -174,93 +125,52 @@ def our_tamil(
     started = time.perf_counter()
     torch.manual_seed(42)
     model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
-    networks.fast_on_small_maps(model)
-    how = {"sides": sides, "device": run.device}
-    train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **how)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=0.05, fused=True)
+    small_maps.fast_on_small_maps(model)
+    size = {"sides": sides, "device": run.device}
+    train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **size)
+    decay, top = recipes.COMPACT_CNN.decay, recipes.COMPACT_CNN.early_top
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.006, weight_decay=decay, fused=True)
+    schedule = training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=top)
     history = training.fit(
         model,
         train,
-        data.Batches(hpl.validation[:1000], 1000, **how),
+        data.Batches(hpl.validation[:1000], 1000, **size),
         optimizer=optimizer,
-        schedule=training.one_cycle(optimizer, 0.006, len(train), len(sides), pct_start=0.2),
+        schedule=schedule,
         epochs=len(sides),
-        loss_function=nn.CrossEntropyLoss(label_smoothing=0.1),
+        loss_function=nn.CrossEntropyLoss(label_smoothing=recipes.COMPACT_CNN.smoothing),
         augment=augmentation.RandomWarp(8, 0.1, 0.15, 0.04, stretch=0.2, bend=0.01),
         precision=run.precision,
     )
     some = torch.randperm(len(hpl.train), generator=torch.Generator().manual_seed(42))[:8192]
-    how["sides"] = sides[-1:]
-    update_bn(data.Batches(hpl.train[some], 256, **how), model)
+    size["sides"] = sides[-1:]
+    update_bn(data.Batches(hpl.train[some], 256, **size), model)
     seconds = time.perf_counter() - started
-    score = training.evaluate(model, data.Batches(hpl.test, 1000, **how))
+    score = training.evaluate(model, data.Batches(hpl.test, 1000, **size))
     return _outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
 
 
-@contextlib.contextmanager
-def busy() -> Iterator[None]:
-    """Keep one core busy while the block runs."""
-    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
-
-
-def apart(way: Callable[..., dict], *arguments: Any) -> dict:
-    """Return what `way` returns in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(way, *arguments).result()
-
-
 def _outcome(mark: float, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
-    return {
-        "seconds_an_epoch": seconds / epochs,
-        "epochs": epochs,
-        "seconds": seconds,
-        "accuracy": accuracy,
-        "reached": accuracy >= mark,
-    }
+    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
+    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
 
 
-def _print_row(name: str, way: str, mark: float, got: dict[str, float]) -> None:
-    print(
-        f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8.3g}"
-        f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
-        + ("" if got["reached"] else f"  (did not reach {mark})")
-    )
-
-
-def write(report: dict, name: str, run: profile.Profile) -> None:
-    """Write a report to results/, unless the run is a mere trial."""
-    if os.environ.get("NB_PROFILE", run.name) != "smoke":
-        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
-        path = project_folder() / "results" / place / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {path.relative_to(project_folder())}")
-
-
-def _both(
-    contest: Contest, mnist: data.Dataset, run: profile.Profile, name: str = ""
-) -> dict[str, Any]:
-    """Train both ways, print a row each, and return what is recorded of them."""
-    ways = {
-        "ours": apart(our_way, contest, mnist.train, mnist.test, run),
-        "published": apart(published_way, contest, mnist.train, mnist.test),
-    }
-    for way, got in ways.items():
-        _print_row(name or contest.name, way, contest.mark, got)
-    ratio = ways["published"]["seconds"] / ways["ours"]["seconds"]
-    print(f"{name or contest.name:<20}to {contest.mark}: {ratio:.1f} times faster\n")
-    return {"mark": contest.mark, "speed_up": ratio, **ways}
+def _told(name: str, mark: float, ours: dict, published: dict, **before: dict) -> dict[str, Any]:
+    """Print a row for each way and how they compare; return what is recorded of them."""
+    for way, got in {"ours": ours, **before, "published": published}.items():
+        print(
+            f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8.3g}"
+            f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
+            + ("" if got["reached"] else f"  (did not reach {mark})")
+        )
+    ratio = published["seconds"] / ours["seconds"]
+    at_least = "weights" in published and not published["reached"]  # R5, which was given up
+    print(f"{name:<20}to {mark}: {'at least ' * at_least}{ratio:.1f} times faster")
+    for way, got in before.items():
+        print(f"{'':<20}{got['seconds'] / ours['seconds']:.1f} times faster than {way}")
+    print()
+    found = {"mark": mark, "speed_up": ratio, "ours": ours, "published": published, **before}
+    return found | ({"at_least": True} if at_least else {})
 
 
 def main() -> None:
@@ -272,31 +182,22 @@ def main() -> None:
     if "sample" in (mnist.source, hpl.source):
         raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
-    numbers = str(run.precision).removeprefix("torch.")
-    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
-    report = {"environment": reporting.environment(run) | kind, "contests": {}}
-    for contest in CONTESTS:
-        report["contests"][contest.name] = _both(contest, mnist, run)
-    with busy():
-        name = f"{CONTESTS[0].name}, one busy process beside"
-        report["contests"][name] = _both(CONTESTS[0], mnist, run, name)
+    contests = {}
+    for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
+        with busy() if beside else nullcontext():
+            ours = apart(our_way, contest, mnist, run)
+            published = apart(published_way, contest, mnist)
+        name = contest.name + beside
+        contests[name] = _told(name, contest.mark, ours, published)
     name, ours = "compact CNN (Tamil)", our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())
     published = apart(r5.published_way, held_out, TAMIL_MARK, STOP, run)
     if not published["reached"]:  # it needs more than one epoch, by its own report
         published["seconds"] = published["seconds_an_epoch"]
-    for way, got in (("ours", ours), ("before", before), ("published", published)):
-        _print_row(name, way, TAMIL_MARK, got)
-    ratio, at_least = published["seconds"] / ours["seconds"], not published["reached"]
-    print(f"{name:<20}to {TAMIL_MARK}: {'at least ' * at_least}{ratio:.1f} times faster")
-    print(f"{'':<20}{before['seconds'] / ours['seconds']:.1f} times faster than before\n")
-    report["contests"][name] = {
-        "mark": TAMIL_MARK, "speed_up": ratio, "at_least": at_least,
-        "ours": ours, "before": before,
-        "published": {"network": "ResNet-34 (R5, Tamil)", **published},
-    }  # fmt: skip
-    write(report, f"training-{numbers}", run)
+    published["network"] = "ResNet-34 (R5, Tamil)"
+    contests[name] = _told(name, TAMIL_MARK, ours, published, before=before)
+    write(f"training-{str(run.precision).removeprefix('torch.')}", run, contests=contests)
 
 
 if __name__ == "__main__":

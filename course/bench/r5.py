@@ -1,29 +1,21 @@
 """R5 as it was published, to the accuracy that ours is timed to; part of `make bench`.
 
-A ResNet-34 is fine-tuned by fastai: each letter is a file, decoded, squished to 224×336 pixels on
-three channels and augmented anew in every epoch, 64 a batch, in float32 with fastai's Adam; four
-epochs with all but the head frozen, one with nothing frozen, two more at lower rates. It learns
-from the same writers as ours and is looked at on the same official test split, which its own
-report is not; a part of it will do, because the model reads few images a second.
-
-On a CPU that takes hours, so it is given up after a number of seconds, and what is told then is a
-lower bound. R5's own epochs say that the bound is a safe one: with ImageNet's weights and an
-easier, random split it reached 0.785, 0.884 and 0.918 after one, two and three of them. Where
-ImageNet's weights cannot be had the body begins at random, and the record says so; that takes as
-long an epoch, and more epochs.
+A ResNet-34 is fine-tuned by fastai from files, squished to 224×336 pixels and augmented in float32,
+on the same writers as ours; it is looked at on a part of the same official test split. On a CPU
+that takes hours, so it is given up after a while. One epoch at that speed is then a lower bound:
+with ImageNet's weights and an easier, random split R5 reached 0.785, 0.884 and 0.918 after one, two
+and three epochs. Where those weights cannot be had it begins at random, as the record says.
 """
-
-from __future__ import annotations
 
 import re
 import tarfile
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import torch
+from common import now
 from torchvision.models import resnet34
 
 from nbhelpers import profile, sources, tamil, vision
@@ -48,49 +40,34 @@ class Clock(vision.Callback):
 
     order = 100  # after all others
 
-    def __init__(self, limit: float, mark: float) -> None:
-        """Stop after `limit` seconds, or after an epoch with the accuracy `mark`."""
-        self.limit, self.mark = limit, mark
+    def __init__(self, warm_up: int = 0, limit: float = 1e9, mark: float = 1e9) -> None:
+        """Count after `warm_up` batches; stop after `limit` seconds or at the accuracy `mark`."""
+        self.warm_up, self.limit, self.mark = warm_up, limit, mark
         self.seconds, self.images, self.reached = 0.0, 0, 0.0
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the mark is reached or the time is over."""
-        return self.reached >= self.mark or self.seconds >= self.limit
 
     def before_train(self) -> None:
         """Start the clock."""
-        self.since = _now(self.dls.device)
+        self.since = now(self.dls.device)
 
     def after_batch(self) -> None:
         """Take the time of a training batch."""
         if self.training:
-            now = _now(self.dls.device)
-            self.seconds, self.since = self.seconds + now - self.since, now
-            self.images += len(self.yb[0])
+            before, self.since = self.since, now(self.dls.device)
+            if self.iter >= self.warm_up:
+                self.seconds += self.since - before
+                self.images += len(self.yb[0])
             if self.seconds >= self.limit:
                 raise vision.CancelFitException
 
     def after_epoch(self) -> None:
         """Look at the accuracy."""
         self.reached = self.recorder.values[-1][-1]
-        if self.stopped:
+        if self.reached >= self.mark:
             raise vision.CancelFitException
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def files(folder: Path, held_out: set[int]) -> pd.DataFrame:
-    """Unpack HPL Tamil into `folder`; return each file, its label, and whether to look at it.
-
-    Args:
-        folder: an empty one.
-        held_out: writers whose letters are left out.
-    """
+    """Unpack HPL Tamil into `folder`; return each file, its label, and whether to look at it."""
     for part, archive in (("train", tamil.TRAIN), ("test", tamil.TEST)):
         with tarfile.open(tamil.fetch(archive)) as packed:
             packed.extractall(folder / part, filter="data")
@@ -111,17 +88,11 @@ def files(folder: Path, held_out: set[int]) -> pd.DataFrame:
 def learner(folder: Path, table: pd.DataFrame, run: profile.Profile) -> tuple[vision.Learner, str]:
     """Return R5's learner, and the name of the weights that it begins with."""
     torch.manual_seed(run.seed)
-    dls = ImageDataLoaders.from_df(
-        table,
-        folder,
-        fn_col="file",
-        label_col="label",
-        valid_col="look",
-        item_tfms=Resize(SIZE, method="squish"),
-        batch_tfms=aug_transforms(do_flip=False),
-        bs=BATCH,
-        device=run.device,
-    )
+    columns = {"fn_col": "file", "label_col": "label", "valid_col": "look"}
+    changes = {
+        "item_tfms": Resize(SIZE, method="squish"), "batch_tfms": aug_transforms(do_flip=False),
+    }  # fmt: skip
+    dls = ImageDataLoaders.from_df(table, folder, bs=BATCH, device=run.device, **columns, **changes)
     learn = vision.vision_learner(
         dls, resnet34, pretrained=False, normalize=False, metrics=vision.accuracy
     )
@@ -136,38 +107,31 @@ def learner(folder: Path, table: pd.DataFrame, run: profile.Profile) -> tuple[vi
 def published_way(
     held_out: set[int], mark: float, limit: float, run: profile.Profile
 ) -> dict[str, float | str]:
-    """Train as R5 does, until `mark` is reached or `limit` seconds of training have passed.
+    """Train as R5 does until `mark` is reached, for at most `limit` seconds; return as `our_way`.
 
-    Args:
-        held_out: writers whose letters are left out, so that both ways learn from the same.
-        mark: the accuracy on the official test split.
-        limit: in seconds.
-        run: names the device and the seed.
-
-    Returns:
-        Seconds an epoch, epochs (a part of one, if it was given up), seconds and accuracy; the
-        weights, and how many training and test images there were.
+    Letters of the writers `held_out` are left out, so that both ways learn from the same.
     """
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
         table = files(Path(name), held_out)
         learn, weights = learner(Path(name), table, run)
-        clock = Clock(limit, mark)
+        clock = Clock(limit=limit, mark=mark)
         with learn.no_bar(), learn.no_logging():
             for frozen, epochs, rate in STAGES:
                 (learn.freeze if frozen else learn.unfreeze)()
                 learn.fit_one_cycle(epochs, rate, cbs=clock)
-                if clock.stopped:
+                reached = clock.reached >= mark
+                if reached or clock.seconds >= limit:
                     break
-            accuracy = clock.reached if clock.reached >= mark else float(learn.validate()[1])
+            accuracy = clock.reached if reached else float(learn.validate()[1])
     an_epoch = int((~table["look"]).sum())
     epochs = clock.images / an_epoch
     return {
         "seconds_an_epoch": clock.seconds / epochs,
-        "epochs": round(epochs) if clock.reached >= mark else epochs,
+        "epochs": round(epochs) if reached else epochs,
         "seconds": clock.seconds,
         "accuracy": accuracy,
-        "reached": clock.reached >= mark,
+        "reached": reached,
         "weights": weights,
         "train_images": an_epoch,
         "test_images": LOOKED_AT,

@@ -1,12 +1,9 @@
 """What waiting threads cost, alone and beside a busy process; part of `make bench`.
 
-While one of torch's threads is not running, since the system has given its core to another program,
-the others wait for it. By default libgomp lets them spin meanwhile, which keeps that core from the
-one they wait for. `nbhelpers/waiting_threads.pth` shortens that. Here a training step of some
-networks of the course is timed with libgomp's own setting, with ours, and with a single thread.
+While one of torch's threads has lost its core to another program, others wait for it. By default
+libgomp lets them spin meanwhile, which keeps that core busy; `nbhelpers/waiting_threads.pth` makes
+that shorter. A training step is timed with libgomp's own setting, with ours, and with one thread.
 """
-
-from __future__ import annotations
 
 import os
 import statistics
@@ -16,28 +13,24 @@ import time
 from contextlib import nullcontext
 
 import torch
+from common import busy, write
 from torch.nn import functional
 
-from nbhelpers import networks, profile, reporting
+from nbhelpers import networks, profile, small_maps
 
 SETTINGS = {  # of libgomp; no other OpenMP library is timed here
     "as it comes": {"GOMP_SPINCOUNT": "300000"},
     "ours": {},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-NETWORKS = {  # images of a batch, their side
-    "three_layers": (256, 28),
-    "lenet": (256, 28),
-    "compact_cnn": (128, 32),
-}
+# Images of a batch, their side.
+NETWORKS = {"three_layers": (256, 28), "lenet": (256, 28), "compact_cnn": (128, 32)}
 SECONDS = 2  # of training, for each number
 ROUNDS = 2  # in turn, since a machine's speed drifts
 
 
 def main() -> None:
     """Time every network with every setting, print a table and write it to results/."""
-    from bench import busy, write  # which imports fastai, and the processes need not
-
     run = profile.current()
     if run.device.type != "cpu" or sys.platform != "linux":
         raise SystemExit("Only libgomp's threads are timed: on Linux, on a CPU (NB_DEVICE=cpu).")
@@ -53,25 +46,18 @@ def main() -> None:
             medians = {setting: statistics.median(values) for setting, values in times.items()}
             found.setdefault(name, {})[beside] = medians
             print(f"{name:<22}{beside:<16}" + "".join(f"{v:>14.1f}" for v in medians.values()))
-    numbers = str(run.precision).removeprefix("torch.")
-    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
-    report = {"environment": reporting.environment(run) | kind, "milliseconds_a_step": found}
-    write(report, f"waiting-{numbers}", run)
+    write(f"waiting-{str(run.precision).removeprefix('torch.')}", run, milliseconds_a_step=found)
 
 
 def _in_a_process(name: str, setting: dict[str, str]) -> float:
-    """Return milliseconds a step, measured by a process that begins with `setting`."""
     command = [sys.executable, __file__, name]
-    done = subprocess.run(
-        command, env=os.environ | setting, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+    return float(subprocess.check_output(command, env=os.environ | setting, text=True))
 
 
 def _step_times(name: str) -> float:
     run = profile.current()
     images, side = NETWORKS[name]
-    model = networks.fast_on_small_maps(networks.ARCHITECTURES[name](10))
+    model = small_maps.fast_on_small_maps(networks.ARCHITECTURES[name](10))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     inputs = torch.rand(images, 1, side, side)

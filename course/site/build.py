@@ -4,11 +4,8 @@ All sources are put together in a folder beside the result, in the layout of the
 the links between notebooks, README and sources hold. Only a finished site replaces the old one.
 """
 
-from __future__ import annotations
-
 import argparse
 import html
-import json
 import re
 import shutil
 import sys
@@ -18,30 +15,21 @@ import warnings
 from pathlib import Path
 
 import nbformat
+from jinja2 import Environment, StrictUndefined
 
+from course import results
 from course.site import texts
 from handwriting import playground
 
 SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent.parent
 PACKAGES = SITE / "node_modules"
-FONTS = {  # npm package: the files that fonts.css names
-    "@fontsource/noto-sans-tamil": (
-        "noto-sans-tamil-tamil-400-normal.woff2",
-        "noto-sans-tamil-tamil-700-normal.woff2",
-    ),
-    "@fontsource-variable/source-serif-4": (
-        "source-serif-4-latin-wght-normal.woff2",
-        "source-serif-4-latin-wght-italic.woff2",
-        "source-serif-4-latin-ext-wght-normal.woff2",
-        "source-serif-4-latin-ext-wght-italic.woff2",
-    ),
-}
 SHOWN = ("nbhelpers", "nbhelpers/tamil", "handwriting")  # packages in the reference
 BESIDES = (
     "LICENSE",
     "data/*.*",
     "nbhelpers/**/*.py",
+    "nbhelpers/*.json",
     "nbhelpers/*.toml",
     "handwriting/*.py",
     "results/ladder.png",
@@ -103,20 +91,20 @@ def _cells(path: Path) -> list[tuple[str, str]]:
 
 
 def _fonts(static: Path) -> str | None:
-    """Copy the fonts with their licences; return what is missing, or None."""
-    files = [PACKAGES / name / "files" / file for name, some in FONTS.items() for file in some]
-    licences = {name: PACKAGES / name / "LICENSE" for name in FONTS}
-    if not all(path.exists() for path in (*files, *licences.values())):
+    """Copy the fonts of fonts.css with their licences; return what is missing, or None."""
+    style = SITE / "fonts.css"
+    names = re.findall(r'url\("fonts/([^"]+)"\)', style.read_text(encoding="utf-8"))
+    files = [path for name in names for path in PACKAGES.glob(f"@fontsource*/*/files/{name}")]
+    if len(files) < len(names):
         return (
             "the fonts; Tamil letters need one on the reader's machine "
             "(`make site` fetches them where npm is installed: https://nodejs.org)"
         )
-    (static / "fonts").mkdir(parents=True)
+    _copy(style, static / "fonts.css")
     for path in files:
-        shutil.copyfile(path, static / "fonts" / path.name)
-    for name, path in licences.items():
-        shutil.copyfile(path, static / "fonts" / f"LICENSE-{name.rpartition('/')[2]}.txt")
-    shutil.copyfile(SITE / "fonts.css", static / "fonts.css")
+        _copy(path, static / "fonts" / path.name)
+        package = path.parents[1]
+        _copy(package / "LICENSE", static / "fonts" / f"LICENSE-{package.name}.txt")
     return None
 
 
@@ -125,36 +113,38 @@ def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool)
     shutil.copytree(SITE / "static", source / "_static", dirs_exist_ok=True)
     shutil.copytree(SITE / "templates", source / "_templates")
     shutil.copyfile(SITE / "conf.py", source / "conf.py")
-    for pattern in BESIDES:
-        for path in sorted(ROOT.glob(pattern)):
-            copy = source / path.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-    (source / "notebooks").mkdir()
+    for path in (path for pattern in BESIDES for path in sorted(ROOT.glob(pattern))):
+        _copy(path, source / path.relative_to(ROOT))
     for path in notebooks:
-        shutil.copyfile(path, source / "notebooks" / path.name)
+        _copy(path, source / "notebooks" / path.name)
+    _write_api(source / "api", texts.modules(ROOT, SHOWN))
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = re.sub(r"\A# .*", "# Set-up and results", readme)
-    text = re.sub(r"\]\(course/site/(\w+\.md)", r"](\1", text)  # our pages lie beside it here
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        if (ROOT / target).is_file() and not (source / target).exists():
-            (source / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / target, source / target)
-    _write(source / "README.md", text if with_playground else _without_playground(text))
-    chapters = [texts.chapter(path) for path in notebooks]
-    places = _places(chapters, texts.lessons(readme), with_playground)
-    for path in sorted(SITE.glob("*.md")):
+    pages = {"README.md": re.sub(r"\A# .*", "# Set-up and results", readme)}
+    facts = {
+        "chapters": texts.chapters(notebooks, readme),
+        "milestones": _milestones(),
+        "playground": with_playground,
+    }
+    for path in SITE.glob("*.md"):
         if path.stem != "playground" or with_playground:
-            text = path.read_text(encoding="utf-8")
-            for place, content in places.items():
-                text = text.replace(f"<!-- {place} -->", content)
-            _write(source / path.name, text if with_playground else _without_playground(text))
-    _write_api(source / "api", texts.modules(ROOT, SHOWN))
+            page = TEMPLATES.from_string(path.read_text(encoding="utf-8"))
+            pages[path.name] = page.render(facts).replace("](../../", "](")  # lie higher up here
+    for name, text in pages.items():
+        text = re.sub(r"\]\(course/site/(\w+\.md)", r"](\1", text)
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            if (ROOT / target).is_file() and not (source / target).exists():
+                _copy(ROOT / target, source / target)
+        _write(source / name, text if with_playground else _without_playground(text))
 
 
 def _without_playground(text: str) -> str:
     return re.sub(r"\[([^]]+)\]\(playground\.md[^)]*\)", r"\1", text)
+
+
+def _copy(path: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
 
 
 def _write(path: Path, text: str) -> None:
@@ -162,76 +152,23 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _places(
-    chapters: list[texts.Chapter], lessons: dict[str, tuple[str, str]], with_playground: bool
-) -> dict[str, str]:
-    """Return what stands in the pages in place of comments such as `<!-- chapters -->`."""
-    titles = {}
-    rows = []
-    for chapter in chapters:
-        number, _, title = chapter.title.partition(" · ")
-        short, learned = lessons.get(chapter.name, (title, ""))
-        titles[chapter.name] = f"{number} · {short}"
-        rows.append(
-            f'<li><a href="notebooks/{chapter.name}.html"><span class="number">{number}</span>'
-            f'<span class="name">{_as_html(short)}</span></a><span class="learned">'
-            f'{_as_html(learned)}</span><span class="minutes">{chapter.minutes} min</span></li>'
-        )
-    first = chapters[0].name
-    draw = '<a class="button" href="playground.html">Draw, and let a model read</a>'
-    names = [name for name in ("playground",) if with_playground]
-    contents = [
-        _toctree("Chapters", [f"{titles[c.name]} <notebooks/{c.name}>" for c in chapters]),
-        _toctree(
-            "More",
-            [*names, "glossary", "README", "data/README", "teachers", "api/index"],
-        ),
-    ]
-    durations = "\n".join(
-        f"| [{titles[c.name]}](notebooks/{c.name}.ipynb) | {c.minutes}\u00a0min | {c.duration} |"
-        for c in chapters
-    )
-    return {
-        "start": f'<a class="button first" href="notebooks/{first}.html">Begin with chapter 0</a>',
-        "draw": draw if with_playground else "",
-        "milestones": _milestones(),
-        "chapters": '<ol class="chapters">\n' + "\n".join(rows) + "\n</ol>",
-        "contents": "\n".join(contents),
-        "durations": f"| chapter | reading | executing |\n|---|---|---|\n{durations}",
-        "exercises": "\n".join(
-            f"- [{titles[c.name]}](notebooks/{c.name}.ipynb)\n"
-            + "\n".join(f"  - {stars} {sentence}" for stars, sentence in c.exercises)
-            for c in chapters
-        ),
-    }
-
-
 def _as_html(markdown: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(markdown))
 
 
-def _toctree(caption: str, entries: list[str]) -> str:
-    lines = "\n".join(entries)
-    return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n"
+TEMPLATES = Environment(trim_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+TEMPLATES.filters["html"] = _as_html
 
 
-def _milestones() -> str:
-    """Return a sentence a data set: how many mistakes the first and the best model make."""
-    results: dict[str, list[float]] = {}
-    for path in sorted((ROOT / "results" / "full-cpu").glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        accuracies = [model["test_accuracy"] for model in record["models"]]
-        results.setdefault(record["data"]["name"], []).extend(accuracies)
-    cards = []
+def _milestones() -> list[tuple[int, int, str]]:
+    """Return how many mistakes in 1,000 the first and the best model make, and in what."""
+    groups = results.by_data_set(results.records(ROOT / "results" / results.REFERENCE))
+    found = []
     for name, what in (("MNIST", "digits"), ("HPL Tamil", "Tamil letters by strangers")):
-        if accuracies := results.get(name):
-            first, best = (round(1000 * (1 - a)) for a in (accuracies[0], max(accuracies)))
-            cards.append(
-                f'<li><span class="from">{first}</span> <span class="arrow">to</span> '
-                f'<span class="to">{best}</span><span class="what">mistakes in 1,000 {what}, '
-                "from the first model to the best</span></li>"
-            )
-    return f'<ul class="milestones">{"".join(cards)}</ul>' if cards else ""
+        models = [model for entry in groups.get(name, []) for model in entry["models"]]
+        if mistakes := [round(1000 * (1 - model["test_accuracy"])) for model in models]:
+            found.append((mistakes[0], min(mistakes), what))
+    return found
 
 
 def _write_for_download(notebook: Path, copy: Path) -> None:
@@ -244,20 +181,13 @@ def _write_for_download(notebook: Path, copy: Path) -> None:
 
 
 def _write_api(folder: Path, modules: dict[str, str]) -> None:
-    short = {name: name.rpartition(".")[2] for name in modules}
-    rows = "\n".join(f"| [{name}]({short[name]}.md) | {words} |" for name, words in modules.items())
-    names = "\n".join(f"{name} <{short[name]}>" for name in modules)
-    _write(
-        folder / "index.md",
-        "# The packages nbhelpers and handwriting\n\nWhat the notebooks import: one module for "
-        f"each job.\n\n| module | what it does |\n|---|---|\n{rows}\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{names}\n```\n",
-    )
-    for name in modules:
-        _write(
-            folder / f"{short[name]}.md",
-            f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n",
-        )
+    """Write a page for each module, which autodoc fills, and one that lists them."""
+    listed = {name: (name.rpartition(".")[2], words) for name, words in modules.items()}
+    index = (SITE / "templates" / "api.md").read_text(encoding="utf-8")
+    _write(folder / "index.md", TEMPLATES.from_string(index).render(modules=listed))
+    for name, (short, _) in listed.items():
+        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        _write(folder / f"{short}.md", page)
 
 
 def _run_sphinx(source: Path, out: Path, doctrees: Path) -> None:

@@ -1,10 +1,9 @@
 """The course's own part of its Sphinx build: chapters, glossary links, formulas without scripts."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,33 +21,7 @@ from course.site import texts
 CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
 
-# Terms that occur in other forms than with an s, as regular expressions.
-FORMS = {
-    "95 % interval": r"95 % (?:confidence )?intervals?",
-    "augmentation": r"augment(?:ation|ed|s)?",
-    "averaged over classes": r"(?:class-averaged|averaged over classes)",
-    "batch": r"batch(?:es)?",
-    "bias": r"bias(?:es)?",
-    "calibration": r"calibrat(?:ion|ed)",
-    "class": r"class(?:es)?",
-    "fine-tuning": r"fine-tun(?:ing|ed|e)",
-    "frozen": r"(?:frozen|freez(?:e|es|ing))",
-    "logit": r"logits?",
-    "loss": r"loss(?:es)?",
-    "model card": r"(?<!graphics )cards?",
-    "normalisation": r"normalis(?:ation|ed|e)",
-    "optimizer": r"optimi[sz]ers?",
-    "process": r"process(?:es)?",
-    "overfitting": r"overfit(?:ting|s)?",
-    "probability": r"probabilit(?:y|ies)",
-    "stratified": r"stratified",
-    "stride": r"stride",  # large strides are something else
-    "test images": r"test (?:images?|set|split|part)",
-    "training images": r"training (?:images?|set|split|part)",
-    "transfer learning": r"transfer learning",
-    "validation images": r"validation (?:images?|set|split|part)",
-    "writer": r"writers?",
-}
+FORMS = Path(__file__).with_name("forms.toml")  # terms that occur not only with an s
 NO_LINKS_IN = (
     nodes.literal,
     nodes.literal_block,
@@ -121,9 +94,10 @@ def _terms(folder: Path) -> dict[str, str]:
 @cache
 def pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
     """Return a pattern with one group a term, longer terms before the shorter ones in them."""
+    forms = tomllib.loads(FORMS.read_text(encoding="utf-8"))
     parts = []
     for number, term in sorted(enumerate(terms), key=lambda pair: -len(pair[1])):
-        form = FORMS.get(term) or re.escape(term) + "s?"
+        form = forms.get(term) or re.escape(term) + "s?"
         if term == term.lower():
             form = f"(?i:{form})"
         parts.append(f"(?P<t{number}>{form})")

@@ -1,11 +1,9 @@
 """What the notebooks, the README and the package say about themselves: read, never executed."""
 
-from __future__ import annotations
-
 import ast
 import re
 from binascii import a2b_base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -23,7 +21,9 @@ class Chapter:
 
     Attributes:
         name: of the file, without `.ipynb`.
-        title: such as `1 · One linear layer`.
+        number: such as `1`.
+        title: in a list of chapters, such as `One linear layer`.
+        learned: what one learns, as Markdown.
         minutes: that reading takes.
         executed: a sentence on the profile and the data, or nothing if the outputs do not say it.
         duration: how long executing takes, in the notebook's own words, as Markdown.
@@ -31,11 +31,24 @@ class Chapter:
     """
 
     name: str
+    number: str
     title: str
+    learned: str
     minutes: int
     executed: str
     duration: str
     exercises: tuple[tuple[str, str], ...]
+
+
+def chapters(paths: list[Path], readme: str) -> list[Chapter]:
+    """Return what notebooks say about themselves, with the titles that they have in the README."""
+    row = re.compile(r"^\| \d+ \| \[([^]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]+) \|", re.M)
+    listed = {name: (title, learned.strip()) for title, name, learned in row.findall(readme)}
+    found = []
+    for one in map(chapter, paths):
+        title, learned = listed.get(one.name, (one.title, ""))
+        found.append(replace(one, title=title, learned=learned))
+    return found
 
 
 def chapter(path: Path) -> Chapter:
@@ -52,10 +65,13 @@ def chapter(path: Path) -> Chapter:
     title = re.search(r"^# (.+)$", prose, re.M)
     if not title:
         raise ValueError(f"{path}: expected a title, a line that begins with '# ', and found none")
+    number, _, title = title[1].strip().partition(" · ")
     duration = re.search(r"\bIt\s+takes\s+(.+?)(?:,?\s+and uses\b|\.\s)", prose, re.S)
     return Chapter(
         name=path.stem,
-        title=title[1].strip(),
+        number=number,
+        title=title,
+        learned="",
         minutes=_minutes(notebook, prose),
         executed=_executed(notebook),
         duration=" ".join(duration[1].split()) if duration else "",
@@ -147,12 +163,6 @@ def alternative_texts(notebook: nbformat.NotebookNode) -> dict[bytes, str]:
         if "image/png" in output.get("data", {})
         and (alt := output.metadata.get("image/png", {}).get("alt"))
     }
-
-
-def lessons(readme: str) -> dict[str, tuple[str, str]]:
-    """Return the short title and what one learns, by the notebook's name, from README's table."""
-    row = re.compile(r"^\|[^|]*\| \[([^]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]+) \|", re.M)
-    return {name: (title, learned.strip()) for title, name, learned in row.findall(readme)}
 
 
 def glossary(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-// The image operations that `nbhelpers.ink` takes from Pillow, SciPy and scikit-image, with the
+// The image operations that `handwriting.ink` takes from Pillow, SciPy and scikit-image, with the
 // same results down to their rounding. A grid is {width, height, data}, row after row.
 
 /** Make a grid of zeros; `Type` is a typed array. */

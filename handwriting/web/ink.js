@@ -1,31 +1,20 @@
-// Turn a drawing of one character into what the models were trained on: `nbhelpers.ink` for
+// Turn a drawing of one character into what the models were trained on: `handwriting.ink` for
 // pictures with plain light paper, such as the drawing pad's. The same steps with the same results;
 // what only photos and scans need is left out: light ink, ruled lines, files of any kind.
 
+import table from "./forms.js";
 import {
   above, blurred, boxOf, cropped, distances, gaussian, grid, labelled, mapped, median, otsu, padded,
   pasted, percentile, resized, round, selected, skeleton, spread, within,
 } from "./images.js";
 
-const EXPECTED = "Expected one character, in ink on paper.";
-const UNCLEAR = "nothing is drawn on it that stands out like ink.";
-const HALF = 110; // what counts as ink, of 255, on the edge of a stroke
-const MOST_PARTS = 12; // of one character, dots and broken strokes included
-const WORKING = 256; // longest side while the ink is looked for
-const NEAR = 100; // a character with a smaller longer side is looked at from closer
-const COARSE = 48; // longest side while the paper is estimated
-const FINE = 160; // longest side of a character while its pen is measured and redrawn
-
-const LEAST_CONTRAST = 14; // between ink and paper, of 255
-const LEAST_CLEARNESS = 6; // contrast, in standard deviations of the paper's noise
-
-// Widths of the pen as a share of the character's longer side; see nbhelpers/ink.py.
-const [MNIST_SIDE, TAMIL_SIDE] = [28, 64];
-const MNIST_PEN = [0.085, 0.19];
-const [MNIST_THIN, MNIST_THICK] = [0.1, 0.15];
-const TAMIL_PEN = 2.2;
-const TAMIL_LONGER = 125;
-const TAMIL_MARGIN = 4;
+// What these numbers mean stands in handwriting/ink.py and paper.py.
+const {
+  coarse: COARSE, fine: FINE, half: HALF, least_clearness: LEAST_CLEARNESS,
+  least_contrast: LEAST_CONTRAST, most_parts: MOST_PARTS, near: NEAR, working: WORKING,
+  mnist_box: MNIST_BOX, mnist_pens: MNIST_PENS, mnist_usual: MNIST_USUAL,
+  tamil_longer: TAMIL_LONGER, tamil_margin: TAMIL_MARGIN, tamil_pen: TAMIL_PEN,
+} = table.ink;
 
 /** A picture shows no character; the message says why. */
 export class InkError extends Error {}
@@ -40,9 +29,7 @@ export class InkError extends Error {}
  * @throws {InkError} the picture shows no character.
  */
 export function toForm(picture, { form, side, proportions }) {
-  if (form !== "mnist" && form !== "tamil") {
-    throw new RangeError(`form is ${form}. Expected mnist or tamil.`);
-  }
+  if (!table.forms[form]) throw new RangeError(`form is ${form}, which forms.js does not have.`);
   const steps = form === "mnist" ? toMnist(picture) : toTamil(picture, proportions);
   return { ...steps, normalised: resized(steps.normalised, side, side, "bilinear") };
 }
@@ -50,14 +37,14 @@ export function toForm(picture, { form, side, proportions }) {
 function toMnist(picture) {
   const { ink, crop } = found(picture);
   const { fine, pen } = measured(crop);
-  const [thin, thick] = MNIST_PEN;
+  const [thin, thick] = MNIST_PENS;
   let drawn = crop;
-  if (pen > thick) drawn = thinner(fine, pen, MNIST_THICK);
-  else if (pen < thin) drawn = thicker(fine, pen, MNIST_THIN);
-  const small = resizedTo(drawn, 20, "box");
+  if (pen > thick) drawn = thinner(fine, pen, MNIST_USUAL[1]);
+  else if (pen < thin) drawn = thicker(fine, pen, MNIST_USUAL[0]);
+  const small = resizedTo(drawn, MNIST_BOX, "box");
   const brighter = Math.fround(255 / small.data.reduce((a, b) => Math.max(a, b)));
   const bright = mapped(small, (v) => round(Math.min(Math.fround(v * brighter), 255)));
-  return { ink, crop, normalised: placedByMass(bright, MNIST_SIDE), pen };
+  return { ink, crop, normalised: placedByMass(bright, table.forms.mnist.side), pen };
 }
 
 function toTamil(picture, proportions) {
@@ -67,12 +54,13 @@ function toTamil(picture, proportions) {
   const near = wanted / 1.5 < pen && pen < 1.5 * wanted;
   const drawn = near ? crop : redrawn(fine, pen, wanted);
   const margin = round((longer(drawn) * TAMIL_MARGIN) / TAMIL_LONGER);
-  return { ink, crop, normalised: placed(padded(drawn, margin), TAMIL_SIDE, proportions), pen };
+  const { side } = table.forms.tamil;
+  return { ink, crop, normalised: placed(padded(drawn, margin), side, proportions), pen };
 }
 
 // ------------------------------------------------------------------------------ the models' form
 
-/** Place an image in a square, its centre of mass at the centre: `place_by_centre_of_mass`. */
+/** Place an image in a square, its centre of mass at the centre: `shapes.place_by_centre_of_mass`. */
 function placedByMass(image, side) {
   let [total, sumX, sumY] = [0, 0, 0];
   image.data.forEach((value, i) => {
@@ -89,7 +77,7 @@ function placedByMass(image, side) {
   return square;
 }
 
-/** Fit a letter into a square, with an even pen: `tamil.placed`. */
+/** Fit a letter into a square, with an even pen: `shapes.placed`. */
 function placed(picture, side, proportions) {
   const room = side - 2 * Math.max(1, Math.floor(side / 32));
   let ratio = Math.min(picture.width, picture.height) / longer(picture);
@@ -102,7 +90,7 @@ function placed(picture, side, proportions) {
   return evenPen(square);
 }
 
-/** Make all strokes about equally wide and dark: `tamil.even_pen`. */
+/** Make all strokes about equally wide and dark: `shapes.even_pen`. */
 function evenPen(picture) {
   const soft = blurred(picture, longer(picture) / 100);
   const most = soft.data.reduce((a, b) => Math.max(a, b));
@@ -224,7 +212,7 @@ function inkOf(colours) {
   const rim = !box.left || !box.top || box.right === width || box.bottom === height;
   if (rim && pen > 0.2 * Math.max(box.right - box.left, box.bottom - box.top)) {
     const steepest = percentile(selected(slopes(strength).data, mask.data), 99);
-    if (steepest * pen < 6 * level) refuse(`a shadow without clear edges. ${EXPECTED}`);
+    if (steepest * pen < 6 * level) refuse("shadow");
   }
   const near = spread(mask, Math.max(1, round(Math.min(3, pen / 3)))).data;
   const low = Math.min(2.5 * noise, 0.3 * level);
@@ -411,20 +399,20 @@ function maskOf(strength, noise) {
   const few = Math.min(30, 1 + Math.floor(free.length / 200)); // the smallest character that counts
   const strong = selected(free, above(strength, Math.fround(LEAST_CONTRAST - 0.01)).data).sort();
   const top = strong.length < few ? 0 : strong[strong.length - few];
-  if (top < LEAST_CONTRAST) refuse(`nothing is drawn on it. ${EXPECTED}`);
+  if (top < LEAST_CONTRAST) refuse("empty");
   const sampled = new Float32Array(Math.ceil(free.length / 3));
   for (let i = 0; i < sampled.length; i++) sampled[i] = bounded(free[3 * i], top);
   const threshold = Math.max(otsu(sampled), 3 * noise);
   const inside = selected(free, above(strength, threshold).data);
   const level = inside.length ? median(inside) : 0;
-  if (level < Math.max(LEAST_CLEARNESS * noise, LEAST_CONTRAST)) refuse(`${UNCLEAR} ${EXPECTED}`);
+  if (level < Math.max(LEAST_CLEARNESS * noise, LEAST_CONTRAST)) refuse("unclear");
   return above(strength, Math.fround(Math.max(3 * noise, 0.45 * level)));
 }
 
 /** Keep the parts that make up one character; return them and the pen's width in pixels. */
 function character(mask) {
   const { parts, areas, boxes } = labelled(mask);
-  if (areas.length === 1) refuse(`${UNCLEAR} ${EXPECTED}`);
+  if (areas.length === 1) refuse("unclear");
   for (const part of surroundings(parts, areas, boxes)) areas[part] = 0;
   const largest = Math.max(...areas);
   const main = areas.indexOf(largest);
@@ -451,12 +439,8 @@ function character(mask) {
   const kept = grid(parts.width, parts.height);
   for (let i = 0; i < kept.data.length; i++) kept.data[i] = areas[parts.data[i]] ? 1 : 0;
   const count = areas.filter(Boolean).length;
-  if (count > MOST_PARTS) {
-    refuse(
-      `${count} separate marks, so it is noise, a texture or more than one character. ${EXPECTED}`,
-    );
-  }
-  if (sum(areas) < 0.6 * everything) refuse(`${UNCLEAR} ${EXPECTED}`);
+  if (count > MOST_PARTS) refuse("marks", `${count} `);
+  if (sum(areas) < 0.6 * everything) refuse("unclear");
   const whole = boxOf(kept);
   const { width, height, data } = kept;
   let onRim = 0;
@@ -465,7 +449,7 @@ function character(mask) {
   const extent = Math.max(whole.right - whole.left, whole.bottom - whole.top);
   const deepest = depth.data.reduce((a, b) => Math.max(a, b));
   if (2 * deepest > 0.85 * extent || onRim / (2 * (width + height)) > 0.45) {
-    refuse(`a filled area without strokes. ${EXPECTED}`);
+    refuse("filled");
   }
   return { mask: kept, pen };
 }
@@ -496,8 +480,8 @@ function surroundings({ width, height, data }, areas, boxes) {
 
 // -------------------------------------------------------------------------------------- helpers
 
-function refuse(reason) {
-  throw new InkError(`the picture: ${reason}`);
+function refuse(why, count = "") {
+  throw new InkError(`the picture: ${count}${table.refusals[why]} ${table.refusals.expected}`);
 }
 
 function bounded(value, most) {

@@ -4,7 +4,7 @@
 // by `pad.show(answer)`. The default export is the adapter for anywidget. One file without imports.
 
 const SIDE = 280; // of the paper, in its own units; strokes are kept in these
-const PICTURE = 560; // side of the picture that is read, in pixels
+export const PICTURE = 560; // side of the picture that is read, in pixels
 const PEN = { least: 6, most: 30, start: 16 };
 const STEP = 8; // of the keyboard's cursor, in units of the paper; with Shift a quarter of it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

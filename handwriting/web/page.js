@@ -1,12 +1,13 @@
 // The playground page: the drawing pad, and the models that read it.
 
+import table from "./forms.js";
 import { InkError } from "./ink.js";
-import { createPad } from "./pad.js";
+import { createPad, PICTURE } from "./pad.js";
 import { reader } from "./reader.js";
 
 const MODELS = [
-  { name: "lenet", shown: "Digits", noun: "digit", one: "a digit", chapter: 5 },
-  { name: "compact_cnn", shown: "Tamil letters", noun: "letter", one: "a letter", chapter: 7 },
+  { name: "lenet", shown: "Digits", chapter: 5 },
+  { name: "compact_cnn", shown: "Tamil letters", chapter: 7 },
 ];
 
 /** Build the page in `root`; what the models are is told in `about`, a list. */
@@ -15,9 +16,9 @@ export async function build(root, about) {
   follow(root);
   root.replaceChildren();
   const pad = createPad(root, {
-    sources: MODELS.map(({ shown, noun }, i) => ({
+    sources: MODELS.map(({ shown }, i) => ({
       name: shown,
-      noun,
+      noun: noun(readers[i]),
       labels: readers[i].card.classes.map((text) => [text, ""]), // of Keep, which is not here
     })),
     silence: "The model is still on its way.",
@@ -40,10 +41,10 @@ export async function build(root, about) {
 /** Read a drawing a few times: browsers make code fast that has run, before someone waits. */
 async function practise(readers) {
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 560;
+  canvas.width = canvas.height = PICTURE;
   const pencil = canvas.getContext("2d", { willReadFrequently: true });
   pencil.fillStyle = "#fff";
-  pencil.fillRect(0, 0, 560, 560);
+  pencil.fillRect(0, 0, PICTURE, PICTURE);
   pencil.lineWidth = 32;
   pencil.strokeRect(200, 150, 160, 260);
   for (let times = 0; times < 6; times++) {
@@ -54,8 +55,13 @@ async function practise(readers) {
   }
 }
 
+/** Return what the model reads: "digit" or "letter". */
+function noun({ card }) {
+  return table.forms[card.form].noun;
+}
+
 /** Return two words and two sentences: what the model is, whose, and how often it was right. */
-function described({ shown, one, chapter }, { origin, card }) {
+function described({ shown, chapter }, { origin, card }) {
   const { title, classes, data, results } = card;
   const percent = (share) => `${(100 * share).toFixed(2)}\u00a0%`;
   const [low, high] = results.test_ci95.map(percent);
@@ -67,7 +73,7 @@ function described({ shown, one, chapter }, { origin, card }) {
       `It read ${percent(results.test_accuracy)} of ` +
       `${results.test_images.toLocaleString("en")} test images of ${data.name} rightly ` +
       `(95\u00a0% interval: ${low} to ${high})${sample}. ` +
-      `Whatever you draw, it takes for ${one} that it knows.`,
+      `Whatever you draw, it takes for a ${noun({ card })} that it knows.`,
   ];
 }
 

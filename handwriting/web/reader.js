@@ -1,4 +1,4 @@
-// A model of this course in the browser: `nbhelpers.models.Reader`, with ONNX Runtime Web.
+// A model of this course in the browser: `handwriting.models.Reader`, with ONNX Runtime Web.
 
 import { toForm } from "./ink.js";
 import * as ort from "./ort.wasm.bundle.min.mjs";
@@ -10,11 +10,11 @@ ort.env.wasm.numThreads = 1; // more would need headers that a plain file server
 ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.meta.url).href };
 
 /**
- * Fetch a model that `models.save` has written, and what stands beside it.
+ * Fetch a model that `saving.save` has written, and what stands beside it.
  *
  * @param {string} name of its files, such as "lenet".
  * @returns {{origin, card, transliterations, strokes, ready, probabilities, read}}
- *   origin: whose model it is, in words. card: as `models.Card`.
+ *   origin: whose model it is, in words. card: as `cards.Card`.
  *   transliterations, strokes: of each class, empty for digits.
  *   ready: a promise, fulfilled once the model can answer.
  *   probabilities(image): of the classes, for a grid of uint8 in the model's form; a promise.

@@ -6,9 +6,7 @@ from nbhelpers.tamil.archive import (
     UNKNOWN,
     cached,
     characters,
-    even_pen,
     fetch,
-    fitted,
     read_characters,
     tamil,
 )
@@ -19,9 +17,7 @@ __all__ = [
     "UNKNOWN",
     "cached",
     "characters",
-    "even_pen",
     "fetch",
-    "fitted",
     "read_characters",
     "tamil",
 ]

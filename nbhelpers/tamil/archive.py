@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import io
-import math
 import re
 import tarfile
 import warnings
@@ -23,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageChops, ImageFilter, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 from sklearn.model_selection import GroupShuffleSplit
 
-from nbhelpers import data, sources
+from nbhelpers import data, shapes, sources
 from nbhelpers.data import DataError, Dataset, Split
 from nbhelpers.profile import Profile
 from nbhelpers.tamil import synthetic
@@ -102,7 +101,7 @@ def tamil(
     `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
     validation; only to compare with numbers published on such a split. Images of the competition's
     test split have writer -1 there. The proportions of letters are `kept` or `adapted`: see
-    `fitted`. NBHELPERS_DAMAGED=skip leaves damaged images out.
+    `shapes.fitted`. NBHELPERS_DAMAGED=skip leaves damaged images out.
 
     Raises:
         ValueError: `split` or `proportions` is neither; and what `characters` raises.
@@ -147,7 +146,7 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Characters, C
 
     The source is `full` for the competition's two parts. Where neither cache, mirror nor internet
     has them, synthetic writers stand in, under a banner, and the source is `sample`. Images have
-    `side` pixels along each side; for `proportions` see `fitted`.
+    `side` pixels along each side; for `proportions` see `shapes.fitted`.
 
     Raises:
         ValueError: `proportions` is neither.
@@ -204,7 +203,7 @@ _print_once = cache(print)  # however many archives a process fetches
 
 def _imported(archive: Path, side: int, proportions: str) -> Characters:
     """Read an archive, or what an earlier reading has kept."""
-    _check(proportions)
+    shapes.check_proportions(proportions)
     kept = archive.with_name(f"{archive.name}.{side}px-{proportions}-even.npz")
     characters = None
     try:
@@ -274,9 +273,9 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
 
     The layouts: `usr_<writer>/<class>t<trial>.tiff` · `<class>t<trial>.usr_<writer>.tiff` ·
     `<class>u<writer>t<trial>.tiff` · `<number>.tiff` with a `ground_truth.txt` of
-    `<number> <class>` lines. Nothing is unpacked to disk. Each image is scaled to fit the square of
-    `side` pixels, its proportions `kept` or `adapted` (`fitted`), anti-aliased and centred, and its
-    strokes made equally wide and dark (`even_pen`).
+    `<number> <class>` lines. Nothing is unpacked to disk. Each image is fitted into a square of
+    `side` pixels, its proportions `kept` or `adapted`, its strokes made equally wide and dark: see
+    `shapes.placed`.
 
     Raises:
         ValueError: `proportions` is neither.
@@ -286,7 +285,7 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
             `skip`.
     """
     source = Path(source)
-    _check(proportions)
+    shapes.check_proportions(proportions)
     letters: list[_Letter] = []
     numbered: dict[int, _Letter | None] = {}  # None where the image is damaged
     truth, damaged, skipped = None, [], 0
@@ -448,67 +447,4 @@ def _square(
         raise _Damaged("an unreadable image (not a TIFF)") from None
     except Exception as error:  # Pillow's decoders raise what they stumble over, of any kind
         raise _Damaged(f"an unreadable image ({error})") from None
-    return placed(grey, side, proportions), (grey.height, grey.width)
-
-
-def placed(picture: Image.Image, side: int, proportions: str = "kept") -> np.ndarray:
-    """Return a letter as the models get it: fitted into a square, centred, with an even pen.
-
-    Args:
-        picture: mode L, cropped to the letter; 0 is paper, 255 is ink.
-        side: of the square, in pixels.
-        proportions: of the letter, `kept` or `adapted`; see `fitted`.
-
-    Returns:
-        uint8 `[side, side]`.
-
-    Raises:
-        ValueError: `proportions` is neither.
-    """
-    _check(proportions)
-    width, height = fitted(picture.size, side - 2 * max(1, side // 32), proportions)
-    square = Image.new("L", (side, side))
-    small = picture.resize((width, height), Image.Resampling.BILINEAR)  # anti-aliased if it shrinks
-    square.paste(small, ((side - width) // 2, (side - height) // 2))
-    return even_pen(square)
-
-
-def fitted(size: tuple[int, int], room: int, proportions: str = "kept") -> tuple[int, int]:
-    """Return the width and height, in pixels, that a picture gets in a square of side `room`.
-
-    Its longer side fills the square. With proportions `kept` its shorter side shrinks as much; a
-    wide letter is then left with few rows of pixels. With proportions `adapted` it shrinks less,
-    the less the narrower it is: to √sin(π/2 · shorter / longer) of the room.
-
-    Source of `adapted`: C.-L. Liu, M. Koga, H. Sako, H. Fujisawa, Aspect Ratio Adaptive
-    Normalization for Handwritten Character Recognition, Advances in Multimodal Interfaces, 2000.
-    """
-    width, height = size
-    ratio = min(size) / max(size)
-    if proportions == "adapted":
-        ratio = math.sqrt(math.sin(math.pi / 2 * ratio))
-    shorter = max(1, round(room * ratio))
-    return (room, shorter) if width >= height else (shorter, room)
-
-
-def _check(proportions: str) -> None:
-    if proportions not in ("kept", "adapted"):
-        raise ValueError(f"proportions is {proportions!r}. Expected 'kept' or 'adapted'.")
-
-
-def even_pen(picture: Image.Image) -> np.ndarray:
-    """Return the picture with strokes of one width and darkness, uint8 `[height, width]`.
-
-    All HPL letters were drawn with a pen of the same width, whatever their size. Scaled to one
-    size, large letters are left with faint hair lines. A slight blur makes all lines about equally
-    wide, and dividing by the mean of the ink makes them equally dark.
-
-    Args:
-        picture: mode L; 0 is paper, 255 is ink.
-    """
-    blurred = picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 100))
-    values = np.asarray(blurred, np.float32)
-    ink = values[values > values.max() / 4]
-    if not ink.size:
-        return np.asarray(picture)
-    return np.clip(values * (1.3 * 255 / ink.mean()), 0, 255).round().astype(np.uint8)
+    return shapes.placed(grey, side, proportions), (grey.height, grey.width)

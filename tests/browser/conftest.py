@@ -16,17 +16,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import small_models
 from drawing import PICTURES, SECONDS, run_cell
 
-from nbhelpers import data, profile, sources
+from handwriting import models
+from nbhelpers import data, profile, sources, tamil
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = """
-from pathlib import Path
 from handwriting import models, pad
-reader = models.reader("lenet", folder=Path({folder!r}))
-{more}
+reader = models.reader("{model}")
 drawing = pad.{pad}
 drawing
 """.strip()
@@ -34,23 +32,52 @@ ENVIRONMENT = dict(os.environ)  # before tests/conftest.py moves the data folder
 
 
 @pytest.fixture(scope="session")
-def lenet(tmp_path_factory):
-    """A folder with a small LeNet, and images that it has not learned from."""
-    folder = tmp_path_factory.mktemp("artifacts")
+def data_sets(tmp_path_factory):
+    """MNIST and HPL Tamil, or what stands in where they are not here: nothing is fetched."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NBHELPERS_DATA", raising=False)
         for name in ("NBHELPERS_DATA", "NBHELPERS_MIRROR"):
             if name in ENVIRONMENT:
                 patch.setenv(name, ENVIRONMENT[name])
         patch.setenv("NB_PROFILE", "full")
         patch.setenv("NB_DEVICE", "cpu")
+        run = profile.current()
         mirror = Path(ENVIRONMENT.get("NBHELPERS_MIRROR", "no mirror"))
-        here = all(  # nothing is fetched from the network
-            sources.cached_path(archive).exists() or (mirror / archive.path).exists()
-            for archive in data.mnist_archives()
-        )
-        patch.setenv("NBHELPERS_SAMPLE", "auto" if here else "always")
-        dataset = small_models.lenet(profile.current(), folder)
-    return folder, dataset.validation
+
+        def here(archives):
+            return any(
+                sources.cached_path(one).exists() or (mirror / one.path).exists()
+                for one in archives
+            )
+
+        real = all(here([archive]) for archive in data.mnist_archives())
+        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
+        digits = data.mnist(run)
+        real = here(tamil.TRAIN) and here(tamil.TEST)
+        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
+        if not real:
+            patch.setenv("NBHELPERS_DATA", str(tmp_path_factory.mktemp("data")))
+        return {"digits": digits, "tamil": tamil.tamil(run, proportions="adapted")}
+
+
+@pytest.fixture(scope="session")
+def readers():
+    """The models that read: the course's own, or better ones that were trained here."""
+    return {"digits": models.reader("digits"), "tamil": models.reader("tamil")}
+
+
+@pytest.fixture(scope="session")
+def easy(readers, data_sets):
+    """Held-out images of four digits that the model is sure about, by their text."""
+    chosen, held = {}, data_sets["digits"].validation
+    for image, label in zip(held.images, held.labels.tolist(), strict=True):
+        text = held.classes[label]
+        if text in "2357" and text not in chosen:
+            answer = readers["digits"].read(255 - image.numpy())
+            if answer.sure and answer.choices[0].text == text:
+                chosen[text] = image
+    assert len(chosen) == 4
+    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -143,14 +170,14 @@ def new_page(browser):
 
 
 @pytest.fixture(scope="module")
-def show(new_page, lab, lenet):
+def show(new_page, lab):
     """A function that runs one cell in a notebook of its own and returns the page with the pad."""
     address, folder, settings = lab
     numbers = itertools.count()
 
-    def shown(pad="Pad(reader)", theme="JupyterLab Light", more="", **options):
+    def shown(pad="Pad(reader)", theme="JupyterLab Light", model="digits", **options):
         path = folder / f"pad{next(numbers)}.ipynb"
-        cell = CELL.format(folder=str(lenet[0]), more=more, pad=pad)
+        cell = CELL.format(model=model, pad=pad)
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(made, path)

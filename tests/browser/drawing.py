@@ -1,12 +1,38 @@
 """How the tests in this folder run a cell, write on the pad and keep pictures of it."""
 
+import contextlib
+import functools
+import http.server
+import threading
 from pathlib import Path
 
 import numpy as np
 
+from nbhelpers.tamil import alphabet
+
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "browser"
 SIDE = 280  # of the paper, in its own units
 SECONDS = 60  # for the slowest step on a busy machine
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(ConnectionError):  # a page that was left before all had come
+            super().copyfile(source, outputfile)
+
+
+@contextlib.contextmanager
+def served(folder):
+    """Serve a folder; give the address."""
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def kernel_idle(page):
@@ -55,6 +81,19 @@ def strokes_of(image):
     return [stroke[::4] + stroke[-1:] for stroke in strokes if len(stroke) > 8]
 
 
+def tamil_strokes(number):
+    """Return how a pen writes a class, in units of the paper."""
+    strokes = alphabet.pen_strokes()[number]
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    scale = 200 / (high - low).max()
+    room = (SIDE - scale * (high - low)) / 2
+    return [
+        [(room[0] + scale * (x - low[0]), room[1] + scale * (high[1] - y)) for x, y in stroke]
+        for stroke in strokes
+    ]
+
+
 def placed(page, strokes):
     """Return strokes in pixels of the page."""
     edge = page.locator(".nbh-paper").bounding_box()
@@ -71,6 +110,17 @@ def write(page, strokes):
         for point in stroke[1:]:
             page.mouse.move(*point)
         page.mouse.up()
+
+
+def finger(page, strokes):
+    """Write with a finger."""
+    touch = page.context.new_cdp_session(page)
+    for stroke in placed(page, strokes):
+        for i, (x, y) in enumerate(stroke):
+            kind = "touchMove" if i else "touchStart"
+            points = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+            touch.send("Input.dispatchTouchEvent", points)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def picture(page, name):

@@ -4,21 +4,23 @@ import re
 
 import pytest
 from drawing import (
+    finger,
     headline,
     ink,
     kernel_idle,
     one_by_keyboard,
     picture,
-    placed,
     run_cell,
     strokes_of,
+    tamil_strokes,
     write,
 )
 from PIL import Image
 
-from handwriting import models
-from nbhelpers import sources
-from nbhelpers.tamil import alphabet
+BY_HAND = pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 
 LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
 SILENT = "No answer from the kernel"
@@ -38,26 +40,7 @@ def page(desk):
     return desk
 
 
-@pytest.fixture(scope="module")
-def easy(lenet):
-    """Held-out images of four digits that the small LeNet is sure about, by their text."""
-    folder, held = lenet
-    reader = models.reader("lenet", folder=folder)
-    chosen = {}
-    for image, label in zip(held.images, held.labels.tolist(), strict=True):
-        text = held.classes[label]
-        if text in "2367" and text not in chosen:
-            answer = reader.read(255 - image.numpy())
-            if answer.sure and answer.choices[0].text == text:
-                chosen[text] = image
-    assert len(chosen) == 4
-    return chosen
-
-
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_reads_what_the_mouse_writes(page, easy):
     picture(page, "empty")
     for text, image in easy.items():
@@ -100,10 +83,7 @@ def test_undo_clear_and_pen_width(page):
     width.fill(before)
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_keyboard_alone(page):
     one_by_keyboard(page)
     picture(page, "keyboard")
@@ -114,14 +94,6 @@ def test_keyboard_alone(page):
     assert ink(page) == 0
     assert page.locator(".jp-Notebook .jp-Cell").count() == 1  # no key reached the notebook
     assert page.locator(".jp-mod-editMode").count() == 0
-
-
-def test_choosing_another_reader_reads_again(page, easy):
-    write(page, strokes_of(next(iter(easy.values()))))
-    said = headline(page)
-    page.locator(".nbh-switch").get_by_text("Other digits").click()
-    assert headline(page) == said
-    page.locator(".nbh-switch").get_by_text("Digits", exact=True).click()
 
 
 def test_a_drawing_is_kept_once(page, lab):
@@ -151,22 +123,12 @@ def test_what_is_read_goes_to_a_screen_reader(page, easy):
     assert all(names)
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_a_finger_draws_in_the_dark_theme(show, easy):
     page = show(theme="JupyterLab Dark", has_touch=True, color_scheme="dark")
-    touch = page.context.new_cdp_session(page)
     text, image = next(iter(easy.items()))
     before = page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTop")
-    for stroke in placed(page, strokes_of(image)):
-        for i, (x, y) in enumerate(stroke):
-            kind = "touchMove" if i else "touchStart"
-            touch.send(
-                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]}
-            )
-        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    finger(page, strokes_of(image))
     assert text in headline(page)
     after = page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTop")
     assert after == before  # the finger drew and did not scroll
@@ -228,64 +190,9 @@ def test_reload_and_restart(show, easy):
     assert text in headline(page)
 
 
-def test_serves_a_page_without_a_kernel(new_page):
-    """The same file in a plain page: the page gets pictures and answers by itself."""
-    page = new_page(width=375, height=900)
-    static = sources.project_folder() / "handwriting" / "web"
-    css, js = ((static / f"pad.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    strokes = [[[int(x), int(-y)] for x, y in s] for s in alphabet.pen_strokes()[0]]
-    page.set_content(
-        f"<style>{css}</style><div id=root></div><script type=module>{js}\n"
-        "window.createPad = createPad;</script>"
-    )
-    page.wait_for_function("() => Boolean(window.createPad)")
-    page.evaluate(
-        """(strokes) => {
-          const sources = [{ name: "Tamil", noun: "letter", labels: [["அ", "a"], ["ஆ", "ā"]] }];
-          window.pad = createPad(document.getElementById("root"), {
-            sources, patience: 200, silence: "Still waiting.",
-            onPicture: (blob, about) => { window.got = { type: blob.type, ...about }; },
-          });
-          window.answer = () => pad.show({
-            number: got.number, sure: true, choices: [
-              { text: "அ", transliteration: "a", probability: 0.9, strokes },
-              { text: "ஆ", transliteration: "ā", probability: 0.1 },
-            ],
-          });
-        }""",
-        strokes,
-    )
-    write(page, LINES)
-    page.get_by_text("Still waiting.").wait_for()
-    assert page.evaluate("window.got.type") == "image/png"
-    page.evaluate("window.answer()")
-    assert page.get_by_role("img", name="அ, a").count() == 2  # drawn, so no font is needed
-    assert page.get_by_text("Still waiting.").count() == 0
-    late = page.evaluate("window.got.number")
-    write(page, LINES[:1])
-    page.evaluate("n => pad.show({ number: n, error: 'late' })", late)
-    assert page.get_by_text("late").count() == 0  # an answer to an earlier picture is dropped
-    assert page.get_by_role("button", name="Keep").count() == 0
-    picture(page, "plain_page")
-    page.evaluate("pad.destroy()")
-    assert page.locator("#root").inner_html() == ""
-
-
-def test_tamil(show, monkeypatch):
-    monkeypatch.delenv("NBHELPERS_ARTIFACTS")  # a model of this project is only read here
-    try:
-        models.reader("tamil")
-    except (sources.Unavailable, models.ModelError) as error:
-        pytest.skip(f"no Tamil model here: {error}")
-    page = show(more='reader = models.reader("tamil")')
-    strokes = alphabet.pen_strokes()[0]
-    points = [p for stroke in strokes for p in stroke.tolist()]
-    (left, right), (low, high) = ((min(v), max(v)) for v in zip(*points, strict=True))
-    scale = 200 / max(right - left, high - low)
-    write(
-        page,
-        [[(40 + scale * (x - left), 60 + scale * (high - y)) for x, y in s] for s in strokes],
-    )
+def test_tamil(show):
+    page = show(model="tamil")
+    write(page, tamil_strokes(0))
     headline(page)
     assert page.locator(".nbh-choices svg").first.get_attribute("aria-label") == "அ, a"
     picture(page, "tamil")

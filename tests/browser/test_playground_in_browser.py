@@ -1,33 +1,39 @@
 """The playground as a visitor has it: a file server, a browser, and no Python behind it."""
 
 import base64
-import functools
-import http.server
 import io
-import os
 import re
 import sys
-import threading
-from pathlib import Path
 
 import clean_pictures
 import numpy as np
 import pytest
-import small_models
-from drawing import PICTURES, SIDE, headline, one_by_keyboard, placed, strokes_of, write
+from drawing import (
+    PICTURES,
+    finger,
+    headline,
+    one_by_keyboard,
+    served,
+    strokes_of,
+    tamil_strokes,
+    write,
+)
 from PIL import Image
-from test_playground import SITE, load_assets
 
-from handwriting import ink, models
-from nbhelpers import data, profile, sources, tamil
+from handwriting import ink, playground
+from nbhelpers import sources
 from nbhelpers.tamil import alphabet
+
+BY_HAND = pytest.mark.promise(
+    "Site and playground",
+    "Pad and playground work by mouse, finger and keyboard, in light and dark",
+)
 
 IMAGES = 500  # of each data set
 AGREEMENT = 0.995
 FIRST_SECONDS, LATER_SECONDS = 3, 0.05  # wanted
 SLOW = 4  # times, for a busy machine
-ENVIRONMENT = dict(os.environ)  # before tests/conftest.py moves the data folder
-NAMES = {"digits": "lenet", "tamil": "compact_cnn"}
+SITE = sources.project_folder() / "course" / "site"
 LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
 PAGE = """<!DOCTYPE html>
 <html lang="en"{theme}>
@@ -50,80 +56,18 @@ PAGE = """<!DOCTYPE html>
 
 
 @pytest.fixture(scope="session")
-def data_sets(tmp_path_factory):
-    """MNIST and HPL Tamil, or what stands in where they are not here: nothing is fetched."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("NBHELPERS_DATA", raising=False)
-        for name in ("NBHELPERS_DATA", "NBHELPERS_MIRROR"):
-            if name in ENVIRONMENT:
-                patch.setenv(name, ENVIRONMENT[name])
-        patch.setenv("NB_PROFILE", "full")
-        patch.setenv("NB_DEVICE", "cpu")
-        run = profile.current()
-        mirror = Path(ENVIRONMENT.get("NBHELPERS_MIRROR", "no mirror"))
-
-        def here(archives):
-            return any(
-                sources.cached_path(one).exists() or (mirror / one.path).exists()
-                for one in archives
-            )
-
-        real = all(here([archive]) for archive in data.mnist_archives())
-        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
-        digits = data.mnist(run)
-        real = here(tamil.TRAIN) and here(tamil.TEST)
-        patch.setenv("NBHELPERS_SAMPLE", "auto" if real else "always")
-        if not real:
-            patch.setenv("NBHELPERS_DATA", str(tmp_path_factory.mktemp("data")))
-        return {"digits": digits, "tamil": tamil.tamil(run, proportions="adapted")}
-
-
-@pytest.fixture(scope="session")
-def artifacts(data_sets, tmp_path_factory):
-    """The trained models of this project, else small ones that are trained here."""
-    try:
-        for name in NAMES.values():
-            models.reader(name)
-    except (sources.Unavailable, models.ModelError):
-        folder = tmp_path_factory.mktemp("artifacts")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("NB_PROFILE", "full")
-            patch.setenv("NB_DEVICE", "cpu")
-            patch.setattr(data, "mnist", lambda run: data_sets["digits"])
-            run = profile.current()
-            small_models.lenet(run, folder / "full-cpu")
-            small_models.compact_cnn(run, folder / "full-cpu", data_sets["tamil"])
-        return folder
-    return None
-
-
-@pytest.fixture(scope="session")
-def readers(artifacts):
-    return {key: models.reader(name, artifacts=artifacts) for key, name in NAMES.items()}
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="session")
-def site(artifacts, tmp_path_factory):
+def site(tmp_path_factory):
     """A folder with the page, and the address that serves it."""
     folder = tmp_path_factory.mktemp("site")
-    if said := load_assets().copy(folder / "playground", artifacts):
+    if said := playground.copy(folder / "playground"):
         pytest.skip(said)
     text = (SITE / "playground.md").read_text(encoding="utf-8")
     body = "\n".join(re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL))
     for name, theme in (("playground", ""), ("dark", ' data-theme="dark"')):
         (folder / f"{name}.html").write_text(PAGE.format(theme=theme, body=body), encoding="utf-8")
-    handler = functools.partial(Quiet, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     PICTURES.mkdir(parents=True, exist_ok=True)
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture(scope="module")
@@ -167,35 +111,6 @@ def page(desk):
     return desk
 
 
-@pytest.fixture(scope="module")
-def easy(readers, data_sets):
-    """Held-out images of five digits that the model is sure about, by their text."""
-    chosen = {}
-    held = data_sets["digits"].validation
-    for image, label in zip(held.images, held.labels.tolist(), strict=True):
-        text = held.classes[label]
-        if text in "23567" and text not in chosen:
-            answer = readers["digits"].read(255 - image.numpy())
-            if answer.sure and answer.choices[0].text == text:
-                chosen[text] = image
-        if len(chosen) == 5:
-            break
-    return chosen
-
-
-def tamil_strokes(number):
-    """Return how a pen writes a class, in units of the paper."""
-    strokes = alphabet.pen_strokes()[number]
-    points = np.concatenate(strokes)
-    low, high = points.min(0), points.max(0)
-    scale = 200 / (high - low).max()
-    room = (SIDE - scale * (high - low)) / 2
-    return [
-        [(room[0] + scale * (x - low[0]), room[1] + scale * (high[1] - y)) for x, y in stroke]
-        for stroke in strokes
-    ]
-
-
 def shot(page, name):
     page.wait_for_timeout(400)  # bars move
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
@@ -208,7 +123,7 @@ def shot(page, name):
     "Site and playground",
     "The playground answers 500 test images as Python does, 99.5 % of them at least",
 )
-@pytest.mark.parametrize("key", NAMES)
+@pytest.mark.parametrize("key", ["digits", "tamil"])
 def test_answers_are_those_of_python(key, page, site, readers, data_sets):
     """500 test images, as the pad would export them."""
     reader, test = readers[key], data_sets[key].test
@@ -288,10 +203,7 @@ def test_answers_are_those_of_python(key, page, site, readers, data_sets):
 # ----------------------------------------------------------------------------------------- drawing
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_digits_are_read_as_the_mouse_writes_them(page, easy):
     shot(page, "playground_empty")
     for text, image in easy.items():
@@ -328,70 +240,17 @@ def test_tamil_letters_are_read_and_drawn_without_a_font(page, readers):
         assert sum(read) >= 0.6 * len(read)
 
 
-def test_shows_what_the_python_reader_answers(visit, readers, easy):
-    """Also how sure it is, of drawings that are no digit and no letter."""
-    page = visit(width=1280, device_scale_factor=2)  # the paper then has the picture's pixels
-    zigzag = [(60 + 20 * (i % 9), 60 + 160 * (i % 2)) for i in range(9)]
-    spiral = [(140 + 5 * i * np.cos(i / 2), 140 + 5 * i * np.sin(i / 2)) for i in range(20)]
-    drawings = [[zigzag], [zigzag, LINES[0]], [spiral], LINES, strokes_of(easy["5"])]
-    captions = []
-    for name, reader in zip(("Digits", "Tamil letters"), readers.values(), strict=True):
-        page.locator(".nbh-switch").get_by_text(name).click()
-        for number, strokes in enumerate(drawings):
-            write(page, strokes)
-            captions.append(headline(page).splitlines()[0])
-            shot(page, f"playground_{reader.card.name}_{number}")
-            url = page.locator(".nbh-paper").evaluate("(paper) => paper.toDataURL()")
-            answer = reader.read(base64.b64decode(url.partition(",")[2]))
-            assert captions[-1] == ("Read as" if answer.sure else "Not sure between")
-            widths = page.locator(".nbh-bar > span").evaluate_all(
-                "(bars) => bars.map((bar) => parseFloat(bar.style.width))"
-            )
-            expected = [100 * choice.probability for choice in answer.choices]
-            assert widths == pytest.approx(expected, abs=0.01)
-            page.get_by_role("button", name="Clear").click()
-    assert len(set(captions)) == 2  # of both kinds
-
-
-def test_nothing_to_read(page):
-    write(page, [[(140, 140), (140.5, 140.5)]])
-    page.locator(".nbh-message", has_text="Expected one character").wait_for()
-    assert page.locator(".nbh-caption").inner_text() == "Nothing could be read"
-
-
-def test_the_other_model_reads_the_same_drawing(page, readers):
-    write(page, LINES)
-    headline(page)
-    page.locator(".nbh-switch").get_by_text("Tamil letters").click()
-    side = readers["tamil"].card.side
-    page.get_by_alt_text(f"What the model sees: your letter at {side} by {side} pixels").wait_for()
-    assert page.locator(".nbh-choices svg").count() == 5
-
-
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_keyboard_alone(page):
     one_by_keyboard(page)
     shot(page, "playground_keyboard")
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_a_finger_draws_on_a_phone(visit, easy):
     page = visit("dark", width=375, height=812, has_touch=True)
-    touch = page.context.new_cdp_session(page)
     text, image = next(iter(easy.items()))
-    for stroke in placed(page, strokes_of(image)):
-        for i, (x, y) in enumerate(stroke):
-            kind = "touchMove" if i else "touchStart"
-            touch.send(
-                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]}
-            )
-        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    finger(page, strokes_of(image))
     assert text in headline(page)
     shot(page, "playground_phone_dark")
     wide, room = page.evaluate(
@@ -400,10 +259,7 @@ def test_a_finger_draws_on_a_phone(visit, easy):
     assert wide <= room
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
+@BY_HAND
 def test_light_and_dark_follow_the_page(visit, easy):
     page = visit(width=1280, color_scheme="dark")
     write(page, strokes_of(easy["3"]))
@@ -414,13 +270,6 @@ def test_light_and_dark_follow_the_page(visit, easy):
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     page.wait_for_function(f"{back} === 'rgb(255, 255, 255)'")
     shot(page, "playground_light_in_dark")
-
-
-def test_says_what_the_models_are(page, readers):
-    said = page.locator("#drawing-models li").all_inner_texts()
-    for text, reader in zip(said, readers.values(), strict=True):
-        assert f"{100 * reader.card.results['test_accuracy']:.2f}\u00a0%" in text
-        assert reader.card.title in text and f"{reader.card.results['test_images']:,}" in text
 
 
 # ------------------------------------------------------------------------------ speed and the rest

@@ -4,16 +4,12 @@ Screenshots of every chapter go to build/browser/site. Axe, which looks for barr
 disabilities, comes from npm (`make site`).
 """
 
-import contextlib
-import functools
-import http.server
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from drawing import PICTURES
+from drawing import PICTURES, served
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
@@ -50,24 +46,11 @@ def site(tmp_path_factory):
     return out
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def copyfile(self, source, outputfile):
-        with contextlib.suppress(ConnectionError):  # a page that was left before all had come
-            super().copyfile(source, outputfile)
-
-
 @pytest.fixture(scope="module")
 def address(site):
     """Where the site is served."""
-    handler = functools.partial(Quiet, directory=site)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -175,35 +158,6 @@ def test_search_finds(watch, site, address, place):
     assert page.locator("article h1").is_visible()
 
 
-def test_light_dark_and_automatic(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800, color_scheme="light")
-    page.goto(f"{address}/{chapters[1]}")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(paper)
-    colours = []
-    for _ in range(3):
-        page.locator(".theme-toggle-content button").click()
-        colours.append((page.evaluate("document.body.dataset.theme"), page.evaluate(paper)))
-    assert {theme for theme, _ in colours} == {"light", "dark", "auto"}
-    assert dict(colours)["light"] == dict(colours)["auto"] == light != dict(colours)["dark"]
-    page.evaluate("localStorage.theme = 'dark'")
-    page.goto(f"{address}/{chapters[2]}")  # the choice stays
-    assert page.evaluate(paper) == dict(colours)["dark"]
-
-
-def test_code_is_copied_without_output(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(f"{address}/{chapters[1]}")
-    cell = page.locator(".cell_input:visible").first
-    cell.hover()
-    cell.locator("button.copybtn").click()
-    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.strip() == cell.locator("pre").inner_text().strip()
-    assert page.locator(".output button.copybtn").count() == 0
-
-
 def test_menus_on_a_phone_open_with_the_keyboard(watch, address, chapters):
     page = watch(address, width=NARROW, height=700)
     page.goto(f"{address}/{chapters[1]}")
@@ -251,16 +205,6 @@ def test_tamil_is_set_in_the_site_s_own_font(watch, address, site):
     page.evaluate("document.fonts.ready")
     loaded = "[...document.fonts].filter((f) => f.status == 'loaded').map((f) => f.family)"
     assert any("Course Tamil" in family for family in page.evaluate(loaded))
-
-
-def test_printing_leaves_out_menus(watch, address, chapters):
-    page = watch(address, width=WIDE, height=800)
-    page.goto(f"{address}/{chapters[1]}")
-    page.emulate_media(media="print")
-    for selector in (".sidebar-drawer", ".toc-drawer", ".content-icon-container", ".related-pages"):
-        assert not page.locator(selector).first.is_visible(), selector
-    assert page.locator("article h1").is_visible()
-    page.pdf(path=SHOTS / "chapter_1.pdf", format="A4", print_background=True)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])

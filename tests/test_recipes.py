@@ -1,4 +1,4 @@
-"""The recipes of the leaderboard must be those of the notebooks: same seed, same numbers."""
+"""The recipes must be those of the notebooks: same seed, same numbers."""
 
 from functools import partial
 from itertools import pairwise
@@ -14,10 +14,10 @@ from torch.nn import functional
 from nbhelpers import (
     augmentation,
     data,
-    leaderboard,
     networks,
     profile,
-    reporting,
+    recipes,
+    small_maps,
     sources,
     training,
 )
@@ -63,6 +63,11 @@ CELLS = {
 }  # fmt: skip
 
 
+def cells_of(notebook):
+    path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
+    return [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
 def executed(notebook, marks, scope):
     """Execute the cells that hold `marks`, in a scope like the notebook's."""
     scope |= {
@@ -70,10 +75,10 @@ def executed(notebook, marks, scope):
         "augmentation": augmentation, "networks": networks, "partial": partial,
         "pairwise": pairwise, "reporting": SimpleNamespace(show_images=lambda *_, **__: None),
         "adamw": partial(torch.optim.AdamW, lr=0.003),  # as in 03, where a longer cell makes it
-        "kept": None,
+        "kept": None, "small_maps": small_maps, "alphabet": SimpleNamespace(named=str),
+        "fast_on_small_maps": small_maps.fast_on_small_maps,
     }  # fmt: skip
-    path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
-    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    cells = cells_of(notebook)
     for mark in marks:
         source = next(source for source in cells if mark in source)
         exec(source.replace("print(", "str("), scope)
@@ -87,13 +92,13 @@ def executed(notebook, marks, scope):
 @pytest.mark.promise(
     "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
 )
-@pytest.mark.parametrize("recipe", leaderboard.MNIST, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", recipes.MNIST, ids=lambda recipe: recipe.name)
 def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
     notebook = next(name for name in CELLS if name.startswith(recipe.notebook))
     digits = noise(28, 10)
     *marks, result = CELLS[notebook]
     theirs = executed(notebook, marks, {"run": run, "mnist": digits})[result]
-    _, ours = leaderboard.train(recipe, digits, run, run.seed)
+    _, ours = recipes.train(recipe, digits, run, run.seed)
     assert ours.name == theirs.name
     assert ours.train_loss == theirs.train_loss
     assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
@@ -106,36 +111,32 @@ def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
     letters = noise(64, 156)
     marks = ["def batches(", "def linear_layers(", "ladder = {"]
     scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters, "mnist": letters})
-    for recipe in leaderboard.TAMIL:
-        _, ours = leaderboard.train(recipe, letters, run, run.seed)
+    for recipe in recipes.TAMIL:
+        _, ours = recipes.train(recipe, letters, run, run.seed)
         assert ours.train_loss == scope["histories"][recipe.name].train_loss
 
 
 @pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
 def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
-    digits = noise(28, 10)
-    recipe = leaderboard.MNIST[0]
-    results = []
+    digits, recipe, found = noise(28, 10), recipes.MNIST[0], []
     for seed in (1, 1, 2):
-        model, history = leaderboard.train(recipe, digits, run, seed, name=f"seed {seed}")
-        results.append(leaderboard.test(recipe, model, history, digits, run))
-    first, again, other = (result.answers.confidence for result in results)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert results[2].name == "seed 2"
+        trained = recipes.train(recipe, digits, run, seed, name=f"seed {seed}")
+        found.append(recipes.test(recipe, *trained, digits, run))
+    first, again, other = (result.answers.confidence for result in found)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert found[2].name == "seed 2"
 
 
-def test_recorded_models_come_in_the_order_of_the_notebooks(run, capsys):
-    digits = noise(28, 10)
-    assert leaderboard.recorded(run, digits) == []
-    recipe = leaderboard.MNIST[0]
-    for notebook in ("02_second", "01_first"):
-        model, history = leaderboard.train(recipe, digits, run, 1, name=notebook)
-        result = leaderboard.test(recipe, model, history, digits, run)
-        reporting.record(run, digits, notebook, [result], more={"measured": 3})
-    found = leaderboard.recorded(run, digits)
-    assert [result.name for result in found] == ["01_first", "02_second"]
-    assert found[0].answers.predictions.shape == (40,)
-    assert leaderboard.recorded(run, noise(28, 10, images=200)) == []  # recorded on other data
-    assert reporting.measured(run, digits, "01_first", "more") == {"measured": 3}
-    assert reporting.measured(run, digits, "03_third", "more") is None
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
+def test_the_compact_cnn_is_that_of_notebook_7(run, monkeypatch):
+    monkeypatch.setattr(profile.Profile, "size", lambda *_: 100)  # as in `full`
+    marks = ["hands = augmentation.RandomWarp("]
+    letters = noise(64, 156)
+    scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters})
+    recipe, text = recipes.COMPACT_CNN, "".join(cells_of("07_tamil_from_scratch"))
+    assert scope["hands"] == recipe.augment
+    assert f"label_smoothing={recipe.smoothing})" in text and f'"decay": {recipe.decay}' in text
+    assert f'"compact CNN", sides, {recipe.rate}, **helps)' in text
+    assert f"pct_start={recipe.early_top}" in text

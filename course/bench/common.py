@@ -1,0 +1,56 @@
+"""What the benchmarks share: a clock, a busy process, a process apart, and the record."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from course import results
+from nbhelpers import profile, records
+from nbhelpers.sources import project_folder
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds, once all that was begun on the device has ended."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Keep one core busy while the block runs."""
+    process = get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def apart(way: Callable[..., dict], *arguments: Any) -> dict:
+    """Return what `way` returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(way, *arguments).result()
+
+
+def write(name: str, run: profile.Profile, **measured: Any) -> None:
+    """Write what was measured, and on which machine, to results/, but not that of a mere trial."""
+    numbers = str(run.precision).removeprefix("torch.")
+    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    if os.environ.get("NB_PROFILE", run.name) != "smoke":
+        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
+        path = project_folder() / "results" / place / f"{name}.json"
+        results.write(path, {"environment": records.environment(run) | kind, **measured})
+        print(f"written to {path.relative_to(project_folder())}")

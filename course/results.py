@@ -1,0 +1,73 @@
+"""Read and keep what runs have measured: JSON files, whose format is all that this depends on."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nbhelpers.sources import written
+
+REFERENCE = "full-cpu"  # the committed records that README and site show
+TOGETHER = "all in one run"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what JSON file `path` holds, or an empty dictionary where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to the JSON file `path`, whole or not at all."""
+    with written(path) as unfinished:
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Return the records in `folder`, in the order of their notebooks."""
+    return [read(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)]
+
+
+def by_data_set(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return records by the name of what was trained and tested on, first seen first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        groups.setdefault(entry["data"]["name"], []).append(entry)
+    return groups
+
+
+def models(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the models in records, notebook by notebook, each with what its record is of.
+
+    Args:
+        paths: of records, whose folders say the profile and the device: a model's `place`, such as
+            `full-cpu`; its `notebook` and the data's `source` stand in the record.
+    """
+    found = []
+    for path in sorted(paths, key=lambda path: (path.stem, path.parent)):
+        entry = read(path)
+        folder = path.parent.parent if path.parent.name == "records" else path.parent
+        about = {"notebook": entry["notebook"], "place": folder.name}
+        about["source"] = entry["data"]["source"]
+        found += [model | about for model in entry["models"]]
+    return found
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    ruler = "|".join(["---"] * len(heads))
+    return "\n".join(
+        [f"| {' | '.join(heads)} |", f"|{ruler}|", *(f"| {' | '.join(r)} |" for r in rows)]
+    )
+
+
+def keep_durations(place: str, seconds: dict[str, float], root: Path) -> None:
+    """Write how long notebooks, and by `TOGETHER` one run of all, took into durations.json.
+
+    `place` is the profile and the kind of device. What is not in `seconds` keeps its own.
+    """
+    path = root / "results" / "durations.json"
+    known = read(path)
+    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    kept = known.get(place, {}) | rounded
+    write(path, known | {place: dict(sorted(kept.items()))})

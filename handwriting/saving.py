@@ -1,0 +1,307 @@
+"""Save a trained model as two files that any program can use, and publish it with the course.
+
+`<name>.safetensors` holds the weights, to go on training from; `<name>.onnx` the whole way from
+ink to probabilities. Both carry the model's card. `models` brings them back.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from safetensors.torch import save as to_safetensors
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import precision_recall_curve
+from torch import nn
+
+from handwriting import cards, models
+from handwriting.cards import NOTEBOOKS, Card, ModelError
+from nbhelpers import data, records, shapes, sources
+from nbhelpers.data import Dataset, Split
+from nbhelpers.profile import Profile
+from nbhelpers.reporting import Result
+
+LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
+LARGEST_COST = 0.0005  # of half precision, in validation accuracy
+
+
+def card(
+    name: str, run: Profile, dataset: Dataset, result: Result, form: str, **about: Any
+) -> Card:
+    """Return the card of a model that was trained on `dataset`, for `save`.
+
+    Args:
+        name: of the files.
+        run: the profile that it was trained under.
+        dataset: what it was trained and tested on.
+        result: from `records.test_result`.
+        form: of `shapes.FORMS`, which pictures are brought to for it.
+        about: `architecture`, `side`, `mean`, `std` and, if it is known, `temperature`: see `Card`.
+
+    Raises:
+        ValueError: the form is unknown.
+    """
+    kept = ("validation_accuracy", "test_accuracy", "test_ci95", "test_images")
+    results = {key: getattr(result, key) for key in kept}
+    return Card(
+        name=name,
+        title=result.name,
+        classes=tuple(dataset.classes),
+        form=form,
+        proportions=shapes.form(form).proportions,
+        results=results | {"test_ci95": list(result.test_ci95)},
+        data={key: getattr(dataset, key) for key in ("name", "source", "fingerprint")},
+        made_with={"profile": run.name, **records.environment(run), "onnx": onnx.__version__},
+        **about,
+    )
+
+
+def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
+    """Write a model's two files, print one line, and return the card with all that was measured.
+
+    On the validation images the threshold is chosen, and the temperature, unless the card has it.
+    The ONNX file is run on up to 1,000 test images and compared with PyTorch before anything is
+    written. The model itself is only read.
+
+    Args:
+        model: trained, for one channel; on any device, in any memory format and mode.
+        card: from `card`.
+        dataset: what it was trained and tested on; images of another side are resized.
+        folder: where to, such as `records.artifacts_folder(run, dataset)`.
+
+    Raises:
+        ValueError: the card's architecture is unknown, or not that of the model.
+        ModelError: ONNX Runtime and PyTorch differ by more than 1e-4.
+        WriteError: the folder cannot be written to, or the disk is full.
+    """
+    state = {
+        key: value.detach().to("cpu", torch.float32 if value.is_floating_point() else None)
+        for key, value in model.state_dict().items()
+    }
+    state = {key: value.contiguous() for key, value in state.items()}  # not channels last
+    network = models.network(card, state)
+    card = _calibrated(network.to(next(model.parameters()).device), card, dataset.validation)
+    graph = exported(network.cpu(), card)
+    card = replace(card, onnx_difference=_difference(graph, network, card, dataset.test[:1000]))
+    weights, onnx_path = (folder / f"{card.name}.{kind}" for kind in ("safetensors", "onnx"))
+    with sources.written(weights) as first, sources.written(onnx_path) as second:
+        # As bytes, because safetensors would make files that only their owner may read.
+        first.write_bytes(to_safetensors(state, card.text()))
+        second.write_bytes(onnx_file(graph, card))
+    print(
+        f"saved {weights.name} and {onnx_path.name} ({weights.stat().st_size / 1e6:.1f} MB each); "
+        f"ONNX and PyTorch differ by at most {card.onnx_difference:.0e}"
+    )
+    return card
+
+
+def _calibrated(network: nn.Module, card: Card, validation: Split) -> Card:
+    """Return the card with temperature and threshold."""
+    logits, labels = _logits(network, validation, card), validation.labels.numpy()
+    if card.temperature is None:
+        card = replace(card, temperature=fit_temperature(logits, labels))
+    wanted = wanted_share(float((logits.argmax(1) == labels).mean()))
+    probabilities = softmax(logits / card.temperature, axis=1)
+    return replace(card, threshold=threshold_for(probabilities, labels, wanted))
+
+
+def _logits(network: nn.Module, split: Split, card: Card) -> np.ndarray:
+    """Return float32 `[n, classes]`, computed in full precision where the network is."""
+    device = next(network.parameters()).device
+    sized = replace(split, images=shapes.resized(split.images, (card.side, card.side)))
+    batches = data.Batches(sized, 500, mean=card.mean, std=card.std, device=device)
+    with torch.inference_mode():
+        return torch.cat([network(inputs).cpu() for inputs, _ in batches]).numpy()
+
+
+def fit_temperature(logits: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
+    """Return the temperature that makes probabilities honest: it gives the least cross-entropy.
+
+    Logits, float `[n, classes]` of images that the model was not trained on, are to be divided by
+    it before the softmax. Above 1 it makes a model more modest, below 1 bolder. It lies between 0.1
+    and 10: where every answer is right, a lower temperature would always be better.
+
+    Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks,
+    2017, https://arxiv.org/abs/1706.04599
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    rows = np.arange(len(labels))
+
+    def cross_entropy(logarithm: float) -> float:
+        return -log_softmax(logits / np.exp(logarithm), axis=1)[rows, labels].mean()
+
+    found = minimize_scalar(cross_entropy, bounds=np.log((0.1, 10)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def threshold_for(
+    probabilities: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor, wanted: float
+) -> float:
+    """Return the smallest probability such that the share `wanted` of answers from it on is right.
+
+    An answer is the likeliest of the classes, float `[n, classes]`. Only probabilities that occur
+    are tried. Where not even the surest answers are right often enough, it is 2: none reaches that.
+    """
+    probabilities = np.asarray(probabilities)
+    right = probabilities.argmax(1) == np.asarray(labels)
+    if not right.any():
+        return 2.0
+    share, _, reached = precision_recall_curve(right, probabilities.max(1))
+    return float(min(reached[share[:-1] >= wanted], default=2.0))
+
+
+def wanted_share(accuracy: float) -> float:
+    """Return the share of sure answers that must be right, for a model of this accuracy.
+
+    Sure answers may be wrong once in 100, and at most a third as often as all: for an accuracy of
+    0.95 it is 0.99, for one of 0.994, of which 0.99 would ask nothing, 0.998.
+    """
+    return max(0.99, 1 - (1 - accuracy) / 3)
+
+
+def exported(network: nn.Module, card: Card) -> onnx.ModelProto:
+    """Return the graph of a network, which is on the CPU and in evaluation mode.
+
+    It takes `images`, float32 `[b, 1, side, side]` of 0 (paper) to 1 (ink), and gives
+    `probabilities`, float32 `[b, classes]`. Normalisation, temperature and softmax are inside.
+    """
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return (self.network((images - card.mean) / card.std) / card.temperature).softmax(1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own parts
+        program = torch.onnx.export(
+            Whole().eval(),
+            (torch.zeros(2, 1, card.side, card.side),),  # an axis of 1 would be taken for constant
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("b")}},
+            opset_version=18,  # written without converting; browsers' ONNX Runtime reads it
+            dynamo=True,
+            verbose=False,
+        )
+    proto = program.model_proto  # made anew each time it is asked for
+    graph = proto.graph
+    # The exporter notes where in whose folders each line of Python stands: nothing to pass on.
+    named = (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (*named, graph):
+        del part.metadata_props[:]
+    return proto
+
+
+def onnx_file(graph: onnx.ModelProto, card: Card) -> bytes:
+    """Return the content of a graph's file, with the card."""
+    for key, value in card.text().items():
+        graph.metadata_props.add(key=key, value=value)
+    return graph.SerializeToString()
+
+
+def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Split) -> float:
+    """Return the largest difference between ONNX Runtime and PyTorch, if it is small enough."""
+    session = models.session_of(graph.SerializeToString())
+    found = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
+    expected = softmax(_logits(network, test, card) / card.temperature, axis=1)
+    difference = float(np.abs(found - expected).max())
+    if not difference <= LARGEST_DIFFERENCE:  # nor if it is no number
+        raise ModelError(
+            f"{card.name}.onnx: its probabilities differ from PyTorch's by up to {difference:.2g}, "
+            f"expected at most {LARGEST_DIFFERENCE:g}. Nothing was written."
+        )
+    return difference
+
+
+def publish(name: str, folder: Path, validation: Split) -> Card:
+    """Write a saved model in half precision to `results/models/`, its card to the README there.
+
+    Filters and matrices become float16. Biases and what batch-norm keeps stay as they are: they
+    are a hundredth of the numbers, and its running averages can be too small or too large for
+    float16. What the rounding costs on the validation images is measured before anything is
+    written. Returns the card of the published model.
+
+    Raises:
+        Unavailable: `save` has written no such model to `folder`.
+        ModelError: its file is damaged; or half precision costs more than 0.05 points of accuracy.
+        WriteError: `results/models/` cannot be written to.
+    """
+    whole, card = models.load(name, folder)
+    state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
+    before, after = (
+        float((_logits(network, validation, card).argmax(1) == validation.labels.numpy()).mean())
+        for network in (whole, models.network(card, state))
+    )
+    if not before - after <= LARGEST_COST:
+        raise ModelError(
+            f"{name}.safetensors: in half precision its validation accuracy is {after:.4f}, before "
+            f"{before:.4f}; expected to lose at most {LARGEST_COST:g}. Nothing was published."
+        )
+    notebook = NOTEBOOKS.get(name)
+    how = f"make publish NOTEBOOKS={notebook}" if notebook else "the notebook that saves it"
+    card = replace(
+        card,
+        results=card.results | {"half_precision_cost": max(before - after, 0.0)},
+        data=card.data | {"licence": shapes.FORMS[card.form].licence},
+        made_with=card.made_with | {"retrain": how},
+    )
+    path = cards.REFERENCE / f"{name}.safetensors"
+    with sources.written(path) as unfinished:
+        unfinished.write_bytes(to_safetensors(state, card.text()))
+    with sources.written(path.with_name("README.md")) as unfinished:
+        published = map(cards.of_weights, sorted(path.parent.glob("*.safetensors")))
+        page = "\n".join([_ABOUT, *map(_section, published)])
+        unfinished.write_text(page, encoding="utf-8", newline="\n")
+    print(
+        f"published {path.name} ({path.stat().st_size / 1e6:.1f} MB); half precision costs "
+        f"{100 * card.results['half_precision_cost']:.3f} percentage points of validation accuracy"
+    )
+    return card
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    """Return filters and matrices in float16, where that can hold them; all else as it is."""
+    half = value.half() if value.is_floating_point() and value.ndim > 1 else value
+    return half if half.isfinite().all() else value
+
+
+_ABOUT = """\
+# The course's own models
+
+What `python -m handwriting`, the pads, the playground and notebook 9 read with, until you have
+trained a model that is at least as good on the validation images. `make publish` writes these
+files. Filters and matrices are kept in half precision (float16); the card also stands in each
+file's header.
+"""
+
+
+def _section(card: Card) -> str:
+    """Return what the page beside published models says about one, Markdown."""
+    results, data, made = card.results, card.data, card.made_with
+    low, high = results["test_ci95"]
+    return f"""\
+## {card.name}.safetensors: {card.title}
+
+| | |
+|---|---|
+| what | {card.architecture}: {len(card.classes)} classes, {card.side} × {card.side} pixels, \
+prepared by `ink.to_{card.form}` |
+| trained on | {data["name"]} ({data["source"]}), fingerprint `{data["fingerprint"]}` |
+| validation accuracy | {results["validation_accuracy"]:.4f}; half precision costs \
+{100 * results["half_precision_cost"]:.3f} percentage points of it |
+| test accuracy | {results["test_accuracy"]:.4f}, 95 % interval {low:.4f} to {high:.4f}, \
+{results["test_images"]:,} images (before rounding) |
+| made by | the `{made["profile"]}` profile on {made["threads"]} CPU threads, {made["device"]}, \
+torch {made["torch"]} |
+| licence | {data["licence"]} |
+| train it again | `{made["retrain"]}` |
+"""

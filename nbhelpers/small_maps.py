@@ -1,0 +1,98 @@
+"""A faster convolution, on a CPU, for images that have shrunk to a few pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """A convolution that is computed as one matrix product where its output is at most 4×4.
+
+    Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and there torch's own
+    convolution is slow on a CPU, most of all in bfloat16. On a GPU it is left alone.
+
+    Raises:
+        RuntimeError: the images have other channels than `in_channels`, as from `nn.Conv2d`.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what `nn.Conv2d` would, up to rounding.
+
+        Args:
+            images: floating point `[b, in_channels, h, w]`, of the dtype of the weights.
+
+        Returns:
+            `[b, out_channels, height, width]`, of the same dtype, or autocast's.
+        """
+        (rows, columns), (top, left) = self.kernel_size, self.padding
+        down, right = self.stride
+        height = (images.shape[2] + 2 * top - rows) // down + 1
+        width = (images.shape[3] + 2 * left - columns) // right + 1
+        if not images.is_cpu or max(height, width) > 4 or torch.compiler.is_exporting():
+            return super().forward(images)
+        if images.shape[2:] == (1, 1):  # all else of the kernel meets padding
+            return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
+                :, :, None, None
+            ]
+        padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
+        seen = _Patches.apply(padded, self.kernel_size, self.stride)
+        return functional.linear(seen, kernel, self.bias).permute(0, 3, 1, 2)
+
+
+class _Patches(torch.autograd.Function):
+    """What a kernel sees at each place, as `functional.unfold`, but for channels that lie last.
+
+    The gradients of overlapping patches are added up in place: autograd would make a whole image
+    for each of them, and `functional.fold`, torch's own way back, wants channels first.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        padded: torch.Tensor,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+    ) -> torch.Tensor:
+        """Return `[b, height, width, rows * columns * c]` of `[b, h, w, c]`."""
+        ctx.shape, ctx.kernel, ctx.stride = padded.shape, kernel, stride
+        (rows, columns), (down, right) = kernel, stride
+        seen = padded.unfold(1, rows, down).unfold(2, columns, right)
+        return seen.permute(0, 1, 2, 4, 5, 3).flatten(3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None]:
+        """Return the gradient of `padded`."""
+        (rows, columns), (down, right) = ctx.kernel, ctx.stride
+        height, width = gradient.shape[1:3]
+        patches = gradient.unflatten(3, (rows, columns, -1))
+        summed = gradient.new_zeros(ctx.shape)
+        for y in range(rows):
+            for x in range(columns):
+                there = summed[:, y : y + height * down : down, x : x + width * right : right]
+                there += patches[:, :, :, y, x]
+        return summed, None, None
+
+
+def fast_on_small_maps(model: nn.Module) -> nn.Module:
+    """Let each plain convolution of `model` work as `SmallMapConv2d`; return `model`.
+
+    Its parameters stay the ones they are, under the names they have. Convolutions with groups,
+    dilation or padding by anything but a number of zeros stay torch's.
+    """
+    for module in model.modules():
+        if (
+            type(module) is nn.Conv2d
+            and module.groups == 1
+            and module.dilation == (1, 1)
+            and module.padding_mode == "zeros"
+            and not isinstance(module.padding, str)
+        ):
+            module.__class__ = SmallMapConv2d
+    return model

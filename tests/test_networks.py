@@ -1,0 +1,71 @@
+"""The networks that the notebooks write out, and convolutions that are fast on small maps."""
+
+import copy
+
+import nbformat
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nbhelpers import networks, small_maps, sources
+
+
+@pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
+@pytest.mark.parametrize(
+    ("notebook", "name", "side"),
+    [("05_lenet", "lenet", 28), ("07_tamil_from_scratch", "compact_cnn", 64)],
+)
+def test_networks_are_those_of_the_notebooks(notebook, name, side):
+    path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    (source,) = [c.source for c in cells if c.cell_type == "code" and f"def {name}(" in c.source]
+    scope = {"torch": torch, "nn": nn, "functional": functional}
+    exec(source, scope)
+    torch.manual_seed(3)
+    theirs = scope[name]()
+    ours = networks.ARCHITECTURES[name](len(theirs[-1].bias))
+    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(8, 1, side, side)
+    assert torch.equal(ours.eval()(images), theirs.eval()(images))
+    outputs = []
+    for network in (ours, theirs):  # dropout too
+        torch.manual_seed(4)
+        outputs.append(network.train()(images))
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    "kernel, stride", [(3, 1), (3, 2), (1, 1), (1, 2), (7, 2), ((3, 1), (2, 1))]
+)
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (9, 9)])
+def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size, monkeypatch):
+    torch.manual_seed(0)
+    padding = tuple(k // 2 for k in kernel) if isinstance(kernel, tuple) else kernel // 2
+    theirs = nn.Conv2d(5, 6, kernel, stride, padding).double()
+    (ours,) = small_maps.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
+    assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
+    images = torch.rand(4, 5, *size, dtype=torch.double)
+    results = []
+    for layer in (theirs, ours):
+        inputs = images.clone().requires_grad_()
+        outputs = layer(inputs)
+        outputs.square().sum().backward()
+        results.append([outputs, inputs.grad, layer.weight.grad, layer.bias.grad])
+    small = max(results[0][0].shape[2:]) <= 4
+    for expected, measured in zip(*results, strict=True):
+        torch.testing.assert_close(measured, expected)
+    calls = []
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda layer, images: calls.append(layer))
+    ours(images)
+    assert bool(calls) != small, "the shapes that are slow in torch, and no others, are ours"
+
+
+def test_other_convolutions_stay_torch_s():
+    others = ({"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "circular"})
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3, **other) for other in others))
+    assert {type(layer) for layer in small_maps.fast_on_small_maps(model)} == {nn.Conv2d}
