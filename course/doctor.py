@@ -76,10 +76,9 @@ def _report_data() -> None:
     print(
         f"mirror             {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}"
     )
-    archives = data.mnist_archives()
-    here = [sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives]
+    here = [bool(sources.cached(archive)) for archive in data.mnist_archives()]
     _report_archives("MNIST", here, "the embedded sample")
-    here = [tamil.cached(part) is not None for part in (tamil.TRAIN, tamil.TEST)]
+    here = [bool(sources.cached(*part)) for part in (tamil.TRAIN, tamil.TEST)]
     _report_archives("HPL Tamil", here, "synthetic writers")
 
 

@@ -7,9 +7,11 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from torch.nn import functional
 
 from nbhelpers import shapes, sources
 from nbhelpers.profile import Profile
+
+T = TypeVar("T")
 
 
 class DataError(RuntimeError):
@@ -33,6 +37,7 @@ class Split:
     labels: torch.Tensor  # int64 [n], indices into `classes`
     classes: tuple[str, ...]  # the text of each class, such as "7"
     writers: torch.Tensor | None = None  # int64 [n], who wrote each, where that is known
+    sizes: torch.Tensor | None = None  # int32 [n, 2], height and width before scaling, likewise
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -40,8 +45,8 @@ class Split:
 
     def __getitem__(self, rows: torch.Tensor | slice) -> Split:
         """Return the split of the images at `rows` (int64 indices, a bool mask or a slice)."""
-        writers = None if self.writers is None else self.writers[rows]
-        return replace(self, images=self.images[rows], labels=self.labels[rows], writers=writers)
+        columns = {name: one[rows] for name, one in vars(self).items() if torch.is_tensor(one)}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -96,20 +101,16 @@ def mnist(run: Profile) -> Dataset:
 
     Raises:
         DataError: an archive is damaged.
-        SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
+        Unavailable: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
     """
-    mode = sources.mode("NBHELPERS_SAMPLE")
-    if mode == "always":
-        return digits_sample(run)
-    try:
+
+    def real() -> Dataset:
         archives = mnist_archives()
         learn, test = _mnist_split(archives[:2], 60_000), _mnist_split(archives[2:], 10_000)
-    except sources.Unavailable as error:
-        if mode == "never":
-            raise
-        return digits_sample(run, reason=str(error))
-    train, validation = stratified_split(learn, 12_000, run.seed)
-    return sized(Dataset("MNIST", "full", train, validation, test), run)
+        train, validation = stratified_split(learn, 12_000, run.seed)
+        return sized(Dataset("MNIST", "full", train, validation, test), run)
+
+    return real_or_sample(real, partial(digits_sample, run))
 
 
 def mnist_archives() -> list[sources.Archive]:
@@ -159,8 +160,8 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 # ------------------------------------------------------------------------ the embedded sample
 
 
-def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always") -> Dataset:
-    """Return scikit-learn's 1,797 digits in MNIST's form, under a banner that says so.
+def digits_sample(run: Profile) -> Dataset:
+    """Return scikit-learn's 1,797 digits in MNIST's form.
 
     Each 8×8 image is scaled to 20×20 and placed by its centre of mass in 28×28, as MNIST's were.
 
@@ -168,7 +169,6 @@ def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always
     """
     from sklearn.datasets import load_digits
 
-    banner(reason)
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
     large = functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
@@ -191,16 +191,13 @@ def leave_out(
         DataError: there are any, and NBHELPERS_DAMAGED is `stop`; counts them and names some.
     """
     mode = sources.mode("NBHELPERS_DAMAGED")
-    if not len(damaged):
+    if not damaged:
         return
-    count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source}"
+    count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source} cannot be used"
     if mode == "stop":
-        named = "".join(f"\n  {one}" for one in damaged[:10])
-        more = f"\n  and {len(damaged) - 10:,} more" if len(damaged) > 10 else ""
-        raise DataError(
-            f"{count} cannot be used:{named}{more}\n"
-            f"{advice}, or set NBHELPERS_DAMAGED=skip to go on without them."
-        )
+        more = [f"and {len(damaged) - 10:,} more"] if len(damaged) > 10 else []
+        named = "\n  ".join([f"{count}:", *damaged[:10], *more])
+        raise DataError(f"{named}\n{advice}, or set NBHELPERS_DAMAGED=skip to go on without them.")
     names = sources.data_folder() / "downloads" / "damaged" / f"{source.name}.txt"
     try:
         with sources.written(names) as unfinished:
@@ -208,11 +205,28 @@ def leave_out(
         said = f"their names are in {names}"
     except sources.WriteError as error:  # no reason not to go on
         said = f"the first is {damaged[0]}. Names are not kept: {error}"
-    print(f"{count} cannot be used and are left out; {said}")
+    print(f"{count} and are left out; {said}")
 
 
-def banner(reason: str) -> None:
-    """Show, so that no one can overlook it, that what follows is on sample data, and why."""
+def real_or_sample(real: Callable[[], T], sample: Callable[[], T]) -> T:
+    """Return the real data, or, where no source has it, the sample under a banner.
+
+    Raises:
+        Unavailable: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
+    """
+    mode = sources.mode("NBHELPERS_SAMPLE")
+    try:
+        if mode == "always":
+            raise sources.Unavailable("NBHELPERS_SAMPLE is set to always")
+        return real()
+    except sources.Unavailable as error:
+        if mode == "never":
+            raise
+        _show_banner(str(error))
+    return sample()
+
+
+def _show_banner(reason: str) -> None:
     from IPython.display import HTML, display
 
     class Banner(HTML):
@@ -257,15 +271,10 @@ def sized(dataset: Dataset, run: Profile) -> Dataset:
 
 def subset(split: Split, size: int | None, seed: int) -> Split:
     """Return `size` images of `split`, drawn at random, classes in proportion; None means all."""
-    return split[subset_rows(split.labels, size, seed)] if size and size < len(split) else split
-
-
-def subset_rows(labels: torch.Tensor, size: int | None, seed: int) -> torch.Tensor:
-    """Return which rows `subset` draws, int64."""
-    rows = np.arange(len(labels))
-    if size and size < len(rows):
-        rows = resample(rows, replace=False, n_samples=size, random_state=seed, stratify=labels)
-    return torch.from_numpy(rows)
+    if not size or size >= len(split):
+        return split
+    options = {"n_samples": size, "random_state": seed, "stratify": split.labels}
+    return split[torch.from_numpy(resample(np.arange(len(split)), replace=False, **options))]
 
 
 # ----------------------------------------------------------------------------------- batches

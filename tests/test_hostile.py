@@ -297,7 +297,7 @@ started = time.perf_counter()
 print(data.mnist(profile.current()).source)
 for part in (tamil.TRAIN, tamil.TEST):
     try:
-        tamil.fetch(part)
+        sources.fetch(*part)
     except sources.Unavailable:
         print("unavailable")
 print("seconds", time.perf_counter() - started)

@@ -10,7 +10,7 @@ import pytest
 from conftest import CONTENT
 
 from nbhelpers import sources
-from nbhelpers.sources import Archive, SourceError, Unavailable, cached_path, fetch
+from nbhelpers.sources import Archive, SourceError, Unavailable, WriteError, cached_path, fetch
 
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 CHECKED = pytest.mark.promise(
@@ -185,7 +185,7 @@ def test_two_processes_at_once_download_once(server):
 def test_data_folder_that_cannot_be_written_is_named(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("NBHELPERS_DATA", str(tmp_path / "file"))
-    with pytest.raises(SourceError, match=r"file.*cannot be written.*NBHELPERS_DATA"):
+    with pytest.raises(WriteError, match=r"file.*cannot be written.*NBHELPERS_DATA"):
         fetch(archive(server, "good"))
 
 
@@ -200,7 +200,7 @@ from nbhelpers.sources import Archive, fetch
 fetch(Archive("set/thing.gz", {MD5!r}, ({server.url + "/good/thing.gz"!r},)))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "SourceError" in answer.stderr
+    assert "WriteError" in answer.stderr
     assert "Free some space" in answer.stderr
     assert files_left() == []
 
