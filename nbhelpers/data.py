@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,6 @@ from torch.nn import functional
 
 from nbhelpers import shapes, sources
 from nbhelpers.profile import Profile
-
-T = TypeVar("T")
 
 
 class DataError(RuntimeError):
@@ -77,10 +75,7 @@ class Dataset:
 # ------------------------------------------------------------------------------------- MNIST
 
 # torchvision's homes and checksums: importing it takes seconds, and nothing else here needs it.
-_MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
-)
+_MNIST_HOMES = "https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"
 _MNIST_FILES = {  # file name: MD5
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -93,9 +88,9 @@ DIGITS = tuple("0123456789")
 def mnist(run: Profile) -> Dataset:
     """Return MNIST: 48,000 / 12,000 / 10,000 images of 28×28 (fewer in the `smoke` profile).
 
-    The official 60,000 training images are split at random, seeded, with every digit in the same
-    proportion; the official 10,000 test images stay the test split. Where neither cache, mirror
-    nor internet has MNIST, scikit-learn's `load_digits` stands in, under a banner.
+    The official training images are split at random, with every digit in the same proportion; the
+    official test images stay the test split. Where neither cache, mirror nor internet has MNIST,
+    scikit-learn's `load_digits` stands in, under a banner.
 
     Source: Y. LeCun, C. Cortes, C. Burges, http://yann.lecun.com/exdb/mnist/
 
@@ -116,7 +111,7 @@ def mnist(run: Profile) -> Dataset:
 def mnist_archives() -> list[sources.Archive]:
     """Return the four official archives with the checksums and homes that torchvision lists."""
     return [
-        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_MIRRORS))
+        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_HOMES))
         for name, md5 in _MNIST_FILES.items()
     ]
 
@@ -133,21 +128,18 @@ def _mnist_split(archives: Sequence[sources.Archive], count: int) -> Split:
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return the content of a gzipped IDX file of bytes, as MNIST is published in: uint8 `shape`.
 
-    The format: two zero bytes, a byte for the type (8: unsigned bytes), one for the number of
-    axes, the length of each axis (big-endian, 32 bits), then the values.
-
     Raises:
         DataError: it is truncated, no IDX file of bytes, or of another shape.
     """
+    # Two zero bytes, the type (8: unsigned bytes), the number of axes, the length of each.
     header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
     size = len(header) + math.prod(shape)
     try:
         with gzip.open(path, "rb") as file:
             content = file.read(size + 1)  # one too many would show
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged gzip archive ({error}). Delete it and fetch it again."
-        ) from None
+        message = f"{path}: damaged gzip archive ({error}). Delete it and fetch it again."
+        raise DataError(message) from None
     if len(content) != size or not content.startswith(header):
         raise DataError(
             f"{path}: {len(content):,} bytes or more that begin with {content[:16].hex(' ', 4)}; "
@@ -161,9 +153,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def digits_sample(run: Profile) -> Dataset:
-    """Return scikit-learn's 1,797 digits in MNIST's form.
-
-    Each 8×8 image is scaled to 20×20 and placed by its centre of mass in 28×28, as MNIST's were.
+    """Return scikit-learn's 1,797 digits, scaled to 20×20 and centred in 28×28, as MNIST's were.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
@@ -184,8 +174,7 @@ def leave_out(
 ) -> None:
     """Go on without damaged images if NBHELPERS_DAMAGED is `skip`: say so, and keep their names.
 
-    Of each image in `source`, `damaged` tells where it lies and what is wrong with it; `others` are
-    not damaged. `advice` is what else to do.
+    `damaged` tells of each in `source` where it lies and what is wrong; `others` are whole.
 
     Raises:
         DataError: there are any, and NBHELPERS_DAMAGED is `stop`; counts them and names some.
@@ -208,7 +197,7 @@ def leave_out(
     print(f"{count} and are left out; {said}")
 
 
-def real_or_sample(real: Callable[[], T], sample: Callable[[], T]) -> T:
+def real_or_sample(real: Callable[[], Any], sample: Callable[[], Any]) -> Any:
     """Return the real data, or, where no source has it, the sample under a banner.
 
     Raises:
@@ -248,10 +237,7 @@ def _show_banner(reason: str) -> None:
 
 
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
-    """Divide `split` at random into the rest and `held_out` images, classes in proportion.
-
-    The same seed gives the same two parts, whatever else ran before.
-    """
+    """Divide `split` at random, by `seed`, into the rest and `held_out` images, classes alike."""
     rest, held = stratified_rows(split.labels, held_out, seed)
     return split[rest], split[held]
 
@@ -292,8 +278,8 @@ class Batches:
         batch_size: images a batch.
         shuffle: draw a new order in each epoch, from `seed`; else the order is the split's.
         seed: of the shuffling.
-        mean: subtracted from pixels in 0 to 1.
-        std: what pixels are divided by after that.
+        mean: subtracted from pixels in 0 to 1, which are then divided by `std`.
+        std: see `mean`.
         device: where batches are delivered; the images are kept there too.
         sides: of the images in pixels, one for each epoch (small images first cost less); the last
             one holds for all later epochs. Without any, images keep their size.
@@ -315,11 +301,9 @@ class Batches:
     ) -> None:
         """Move the split to the device and set up the order of batches."""
         self.split, self.device, self.sides = split, device, list(sides)
-        self.images = split.images[:0, None]
+        self.images, self.labels = split.images[:0, None], split.labels.to(device)
         self.set_epoch(0)
-        self.labels = split.labels.to(device)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.batch_size, self.shuffle = batch_size, shuffle
         self.mean, self.std = mean, std
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -337,10 +321,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of one epoch."""
-        count = len(self.labels)
-        order = torch.arange(count)
+        order = torch.arange(len(self.labels))
         if self.shuffle:
-            order = torch.randperm(count, generator=self.generator)
+            order = torch.randperm(len(order), generator=self.generator)
         for rows in order.to(self.labels.device).split(self.batch_size):
             pixels = self.images[rows].float()
             yield pixels.div_(255 * self.std).sub_(self.mean / self.std), self.labels[rows]

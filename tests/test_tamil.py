@@ -129,7 +129,7 @@ BAD = {
     "no image at all": ({"usr_1/000t01.tiff": b"hello"}, "000t01.tiff: an unreadable"),
     "an unknown class": ({"usr_1/156t01.tiff": picture()}, "unknown class 156. Expected 000 to"),
     "a name without a class": ({"usr_1/letter.tiff": picture()}, "the name tells no class"),
-    "numbers without truth": ({"00000.tiff": picture()}, "no ground_truth.txt"),
+    "numbers without truth": ({"00000.tiff": picture()}, r"missing .*without a line: \[0\]"),
     "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line: \[2\]"),
     "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image: \[3\]"),
     "a truth of another kind": (numbered_files("class,file\n"), "is not a line of the form"),

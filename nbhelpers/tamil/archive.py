@@ -80,11 +80,10 @@ def tamil(
     its training split is divided so that validation, too, has writers of its own (one in ten).
     `random`: 80 % / 20 % of all 77,609 images whoever wrote them, a tenth of the 80 % for
     validation; only to compare with numbers published on such a split. Images of the competition's
-    test split have writer -1 there. The proportions of letters are `kept` or `adapted`: see
-    `shapes.fitted`. NBHELPERS_DAMAGED=skip leaves damaged images out.
+    test split have writer -1 there. For `proportions` and what else is raised see `characters`.
 
     Raises:
-        ValueError: `split` or `proportions` is neither; and what `characters` raises.
+        ValueError: `split` is neither.
     """
     if split not in ("official", "random"):
         raise ValueError(f"split is {split!r}. Expected 'official' or 'random'.")
@@ -139,24 +138,15 @@ def _joined(*parts: Split) -> Split:
 
 def _written_by_synthetic_writers() -> Path:
     path = sources.data_folder() / "downloads/hpl-tamil" / f"synthetic-{synthetic.edition()}.zip"
-
-    def write(unfinished: Path) -> None:
-        print("Writing Tamil letters by synthetic writers, once: about 20 seconds")
-        with zipfile.ZipFile(unfinished, "w") as packed:
-            for name, content in synthetic.pictures():
-                packed.writestr(name, content)
-
-    return sources.kept(path, lambda: path if path.exists() else None, write)
+    return sources.kept(path, lambda: path if path.exists() else None, synthetic.write)
 
 
 # ---------------------------------------------------------------------------------- the importer
 
-# usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff; longer numbers fit no array
-_NAME = re.compile(
-    r"(?:^|/)(?:usr_(N)/)?(?P<first>N)(?:(?:u(N))?t(?P<trial>N)(?:\.usr_(N))?)?\.tiff?$".replace(
-        "N", "[0-9]{1,9}"
-    ),
-    re.IGNORECASE,
+_ENDINGS = (".tif", ".tiff")
+_N = "([0-9]{1,9})"  # longer numbers fit no array
+_NAME = re.compile(  # usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff
+    rf"(?:^|/)(?:usr_{_N}/)?{_N}(?:(?:u{_N})?t{_N}(?:\.usr_{_N})?)?\.tiff?$", re.IGNORECASE
 )
 
 
@@ -215,12 +205,12 @@ def _split(source: Path, arrays: dict[str, np.ndarray]) -> Split:
 def _read(source: Path, side: int, proportions: str) -> dict[str, np.ndarray]:
     """Return the columns of a `Split`, and `damaged`: which images are, and what is wrong."""
     shapes.check_proportions(proportions)
-    letters, numbers, truth, damaged, skipped = [], set(), None, [], 0
+    letters, numbers, truth, damaged, skipped = [], set(), {}, [], 0
     for name, content in _files(source):
         base = name.rpartition("/")[2].lower()
         if base == "ground_truth.txt":
             truth = _ground_truth(f"{source}: {name}", content)
-        elif base.startswith("._") or not base.endswith((".tif", ".tiff")):
+        elif base.startswith("._") or not base.endswith(_ENDINGS):
             skipped += 1
         else:
             told = _told(name, source)
@@ -230,8 +220,7 @@ def _read(source: Path, side: int, proportions: str) -> dict[str, np.ndarray]:
                 letters.append((told, *_square(content, side, proportions)))
             except ValueError as error:
                 damaged.append(f"{name}: {error}")
-    if numbers:
-        _check_truth(source, truth, numbers)
+    _check_truth(source, truth, numbers)
     if not letters:
         error = f"{source}: holds no images of Tamil characters (*.tiff) that can be read."
         raise DataError("\n  ".join([error, *damaged[:10]]))
@@ -252,19 +241,19 @@ def _read(source: Path, side: int, proportions: str) -> dict[str, np.ndarray]:
 def _told(name: str, source: Path) -> tuple[int, int, int]:
     """Return what the name of an image tells: writer, class, and trial or else its number."""
     found = _NAME.search(name)
-    if found and not found["trial"]:
-        return UNKNOWN, UNKNOWN, int(found["first"])
-    writer = found and (found[5] or found[3] or found[1])
-    if not writer:
+    folder, label, inside, trial, after = found.groups() if found else [None] * 5
+    if label and not trial:
+        return UNKNOWN, UNKNOWN, int(label)
+    if not (writer := after or inside or folder):
         raise DataError(
             f"{source}: {name}: the name tells no class or no writer. Expected for example "
             "usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff."
         )
-    return int(writer), _class(found["first"], f"{source}: {name}"), int(found["trial"])
+    return int(writer), _class(label, f"{source}: {name}"), int(trial)
 
 
 def _ground_truth(name: str, content: bytes) -> dict[int, int]:
-    form, truth = re.compile(r"\s*([0-9]{1,9})(?:\.tiff?)?\s+([0-9]{1,9})\s*", re.IGNORECASE), {}
+    form, truth = re.compile(rf"\s*{_N}(?:\.tiff?)?\s+{_N}\s*", re.IGNORECASE), {}
     for line in filter(str.strip, content.decode("utf-8-sig", errors="replace").splitlines()):
         if not (match := form.fullmatch(line)):
             raise DataError(f"{name}: {line[:80]!r} is not a line of the form '<number> <class>'.")
@@ -278,14 +267,12 @@ def _class(digits: str, name: str) -> int:
     return label
 
 
-def _check_truth(source: Path, truth: dict[int, int] | None, numbers: set[int]) -> None:
-    if truth is None:
-        raise DataError(f"{source}: numbered images, but no ground_truth.txt that names classes.")
+def _check_truth(source: Path, truth: dict[int, int], numbers: set[int]) -> None:
     without, unused = sorted(numbers - truth.keys()), sorted(truth.keys() - numbers)
-    if without or unused:
+    if numbers and (without or unused):
         raise DataError(
-            f"{source}: ground_truth.txt does not fit the images. Images without a line: "
-            f"{without[:3]}; lines without an image: {unused[:3]}."
+            f"{source}: ground_truth.txt is missing or does not fit the images. Images without a "
+            f"line: {without[:3]}; lines without an image: {unused[:3]}."
         )
 
 
@@ -296,16 +283,15 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
     """
     if not source.is_file():
         raise DataError(f"{source}: no such file.")
-    listed = _in_zip if zipfile.is_zipfile(source) else _in_tar
     try:
-        for count, (name, size, read) in enumerate(listed(source)):
-            path = PureWindowsPath(name)  # which takes slashes for what they are, too
+        for count, (name, size, read) in enumerate(_listed(source)):
+            path = PureWindowsPath(name)  # knows slashes and backslashes
             name = path.as_posix().encode(errors="backslashreplace").decode()  # can be printed
             if count == MOST_FILES:
                 raise DataError(f"{source}: more than {count:,} files; this is no HPL archive.")
             if path.anchor or ".." in path.parts:
                 raise DataError(f"{source}: {name!r} would climb out of the folder; not read.")
-            if size > MOST_FILE_BYTES and not name.lower().endswith((".tif", ".tiff")):
+            if size > MOST_FILE_BYTES and not name.lower().endswith(_ENDINGS):
                 raise DataError(f"{source}: {name} has {size:,} bytes, which is too many.")
             yield name, read() if size <= MOST_FILE_BYTES else None
     except (DataError, MemoryError):
@@ -313,27 +299,23 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | None]]:
     except Exception as error:  # what reads and unpacks archives raises errors of many kinds
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # a disk or a permission, not the archive
-        raise DataError(
-            f"{source}: damaged archive ({error}). Delete it and fetch it again."
-        ) from None
+        message = f"{source}: damaged archive ({error}). Delete it and fetch it again."
+        raise DataError(message) from None
 
 
-_Listed = Iterator[tuple[str, int, Callable[[], bytes]]]  # name, size in bytes, a reader
-
-
-def _in_zip(source: Path) -> _Listed:
-    with zipfile.ZipFile(source) as archive:
-        for info in archive.infolist():
-            if not info.is_dir():
-                yield info.filename, info.file_size, partial(archive.read, info)
-
-
-def _in_tar(source: Path) -> _Listed:
-    with tarfile.open(source) as archive:
-        for member in archive:
-            if member.isfile():
-                yield member.name, member.size, archive.extractfile(member).read
-            archive.members = []  # a tar file remembers every member it has read
+def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Yield name, size in bytes and a reader of each regular file, in the order of the archive."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield info.filename, info.file_size, partial(archive.read, info)
+    else:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, member.size, archive.extractfile(member).read
+                archive.members = []  # a tar file remembers every member it has read
 
 
 def _square(
