@@ -25,16 +25,6 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 
 
-def test_reads_what_torchvision_reads(tmp_path, images):
-    from torchvision.datasets.mnist import read_image_file
-
-    path = idx_file(tmp_path / "a.gz", images)
-    (tmp_path / "a").write_bytes(gzip.decompress(path.read_bytes()))
-    assert torch.equal(
-        torch.from_numpy(read_idx(path, (5, 28, 28))), read_image_file(str(tmp_path / "a"))
-    )
-
-
 @pytest.mark.promise(
     "Hostile conditions",
     "A damaged archive is named, and one that climbs out of its folder is not read",

@@ -10,11 +10,6 @@ from nbhelpers.profile import ProfileError
 TABLE = tomllib.loads(Path(profile.__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
 
 
-def test_default_follows_the_device():
-    run = profile.current()
-    assert run.name == ("full" if torch.cuda.is_available() else "quick")
-
-
 def test_unknown_profile_is_refused(monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "fast")
     with pytest.raises(ProfileError, match=r"'fast'.*smoke, quick, full"):
@@ -87,12 +82,6 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
         run = profile.Profile(name, torch.device(device), seed=1)
         assert run.side("resnet") == table["resnet"][place]
     assert profile.Profile("full", torch.device("cuda"), 1).count("lenet_seeds") == 3
-
-
-def test_each_kind_of_setting_has_a_name_of_its_own():
-    run = profile.Profile("quick", torch.device("cpu"), seed=1)
-    assert run.size("train") is None and run.size("resnet_train") == 8_000
-    assert 0 < run.share("tamil_changes") <= 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import contextlib
 import hashlib
 import multiprocessing
 import socket
@@ -10,7 +9,7 @@ import pytest
 from conftest import CONTENT
 
 from nbhelpers import sources
-from nbhelpers.sources import Archive, SourceError, Unavailable, WriteError, cached_path, fetch
+from nbhelpers.sources import Archive, Unavailable, WriteError, cached_path, fetch
 
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 CHECKED = pytest.mark.promise(
@@ -98,21 +97,6 @@ def test_a_stalling_server_is_given_up_quickly_and_once(server, mood):
             fetch(archive(server, mood, mood))
     assert time.perf_counter() - started < 2
     assert server.seen == [mood]
-
-
-@SECONDS
-def test_a_server_that_takes_no_connection_is_given_up_quickly(monkeypatch):
-    monkeypatch.setattr(sources, "PATIENCE", 0.5)
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as busy, contextlib.ExitStack() as stack:
-        for _ in range(4):  # its queue is full
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(busy.getsockname())
-        url = "http://{}:{}/thing.gz".format(*busy.getsockname())
-        started = time.perf_counter()
-        with pytest.raises(Unavailable, match="cannot be reached"):
-            fetch(Archive("set/thing.gz", MD5, (url,)))
-        assert time.perf_counter() - started < 1.5
 
 
 @SECONDS
@@ -215,12 +199,6 @@ def test_what_is_written_takes_its_place_only_when_complete(tmp_path):
         unfinished.write_text("half of the sec")
         raise ZeroDivisionError
     assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
-
-
-def test_unknown_mode_is_refused(monkeypatch):
-    monkeypatch.setenv("NBHELPERS_SAMPLE", "perhaps")
-    with pytest.raises(SourceError, match=r"'perhaps'\. Expected auto or never or always"):
-        sources.mode("NBHELPERS_SAMPLE")
 
 
 def test_folders_count_from_the_project(monkeypatch, tmp_path):
