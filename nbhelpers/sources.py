@@ -113,12 +113,10 @@ def cannot_write(path: Path, error: Exception) -> str:
 
 
 def kept(path: Path, load: Callable[[], T | None], make: Callable[[Path], object]) -> T:
-    """Return what `load` finds at `path`; where that is None, `make` writes the file first.
-
-    Processes wait for the one that came first.
+    """Return what `load` finds at `path`; where that is None, one process has `make` write it.
 
     Raises:
-        WriteError: the file cannot be written.
+        WriteError: it cannot be written.
     """
     if (found := load()) is None:
         try:

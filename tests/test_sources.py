@@ -100,15 +100,6 @@ def test_a_stalling_server_is_given_up_quickly_and_once(server, mood):
 
 
 @SECONDS
-def test_no_network_is_known_within_seconds():
-    dead = Archive("set/thing.gz", MD5, ("http://127.0.0.1:9/a", "http://name.invalid/a"))
-    started = time.perf_counter()
-    with pytest.raises(Unavailable, match="NBHELPERS_MIRROR"):
-        fetch(dead)
-    assert time.perf_counter() - started < 10
-
-
-@SECONDS
 def test_a_silent_name_server_is_given_up_quickly(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(30))
     monkeypatch.setattr(sources, "PATIENCE", 0.5)

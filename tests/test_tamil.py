@@ -196,10 +196,7 @@ def test_thin_and_fat_pens_come_out_alike():
     assert all(line.max() > 0.95 for line in lines)
     widths = [line.sum() for line in lines]
     assert 0.4 < widths[0] / widths[1] < 1
-
-
-def test_a_blank_picture_stays_blank():
-    assert not shapes.even_pen(Image.new("L", (64, 64))).any()
+    assert not shapes.even_pen(Image.new("L", (64, 64))).any(), "a blank picture stays blank"
 
 
 def test_adapted_proportions_leave_narrow_letters_more_room():

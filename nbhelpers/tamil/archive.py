@@ -102,9 +102,8 @@ def tamil(
 def characters(side: int = 64, proportions: str = "kept") -> tuple[Split, Split, str]:
     """Return what there is to learn from, what to test on, and where they come from.
 
-    The source is `full` for the competition's two parts. Where neither cache, mirror nor internet
-    has them, synthetic writers stand in, under a banner, and the source is `sample`. Images have
-    `side` pixels along each side; for `proportions` see `shapes.fitted`.
+    The source is `full` for the competition's two parts; where they are not to be had, synthetic
+    writers stand in, under a banner, and it is `sample`. For `proportions` see `shapes.fitted`.
 
     Raises:
         ValueError: `proportions` is neither.
@@ -151,23 +150,21 @@ _NAME = re.compile(  # usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff o
 
 
 def read_characters(source: Path | str, side: int = 64, proportions: str = "kept") -> Split:
-    """Read the images of an archive (`.tar.gz`, `.tar.xz`, `.zip`) in any of the known layouts.
+    """Read a `.tar.gz`, `.tar.xz` or `.zip` in any known layout; nothing is unpacked to disk.
 
     The layouts: `usr_<writer>/<class>t<trial>.tiff` · `<class>t<trial>.usr_<writer>.tiff` ·
     `<class>u<writer>t<trial>.tiff` · `<number>.tiff` with a `ground_truth.txt` of
-    `<number> <class>` lines; in capitals or small letters, with slashes or backslashes. Nothing is
-    unpacked to disk. Each image is fitted into a square of `side` pixels, its proportions `kept`
-    or `adapted`, its strokes made equally wide and dark: see `shapes.placed`.
+    `<number> <class>` lines; in capitals or small letters, with slashes or backslashes.
 
     Returns:
-        Images ordered by writer, class and trial. `writers` is None where no name tells one.
+        Images as `shapes.placed` makes them, ordered by writer, class and trial; `writers` is None
+        where no name tells one.
 
     Raises:
-        ValueError: `proportions` is neither.
-        DataError: there is no such file, the archive is damaged, tries to climb out of its folder
-            or is far too large; an image is of no known class or layout; the ground truth does not
-            fit the images; there are no images; images are damaged and NBHELPERS_DAMAGED is not
-            `skip`.
+        ValueError: `proportions` is neither `kept` nor `adapted`.
+        DataError: there is no such file; it is damaged, far too large or climbs out of its folder;
+            an image is of no known class or layout; the ground truth does not fit the images;
+            there are no images, or damaged ones and NBHELPERS_DAMAGED is not `skip`.
     """
     return _split(Path(source), _read(Path(source), side, proportions))
 
@@ -321,7 +318,7 @@ def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 def _square(
     content: bytes | None, side: int, proportions: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the image as uint8 `[side, side]`, ink on paper, and its original (height, width).
+    """Return the image as `shapes.placed` makes it, and its original (height, width).
 
     Raises:
         ValueError: it is damaged, or far too large; says which.

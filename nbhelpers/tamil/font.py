@@ -118,10 +118,7 @@ def _glyph(strokes: tuple[np.ndarray, ...]) -> tuple[Glyph, int]:
 
 
 def _outlines(stroke: np.ndarray) -> list[np.ndarray]:
-    """Return the outlines of a stroke drawn with a round pen, float `[points, 2]`, all clockwise.
-
-    They overlap; what lies inside any of them is ink (the non-zero rule of TrueType).
-    """
+    """Return what a round pen draws: outlines `[points, 2]`, clockwise; they may overlap."""
     if len(stroke) == 1:
         angles = -np.linspace(0, 2 * np.pi, 16, endpoint=False)
         return [stroke[0] + DOT * _directions(angles)]
@@ -144,5 +141,4 @@ def _tube(line: np.ndarray, headings: np.ndarray) -> np.ndarray:
 
 
 def _directions(angles: np.ndarray) -> np.ndarray:
-    """Return unit vectors, float `[n, 2]`."""
     return np.column_stack([np.cos(angles), np.sin(angles)])
