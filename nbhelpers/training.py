@@ -13,7 +13,7 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class History:
     """What was measured in each epoch: means over images, in training while the model was changing.
 
-    `name` is the model's in figures and tables; seconds are of training so far, without validation.
+    Seconds are of training so far, without validation.
     """
 
-    name: str
+    name: str  # in figures and tables
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -49,6 +49,17 @@ class History:
     def epochs(self) -> int:
         """The number of epochs trained so far."""
         return len(self.seconds)
+
+    def add(self, learnt: Score, judged: Score, seconds: float) -> None:
+        """Add an epoch; raise a `FloatingPointError` if its training loss is no number."""
+        if not math.isfinite(learnt.loss):
+            what = f"{self.name}: the loss in epoch {self.epochs + 1} is {learnt.loss}"
+            raise FloatingPointError(f"{what}. A smaller learning rate usually helps.")
+        self.train_loss.append(learnt.loss)
+        self.train_accuracy.append(learnt.accuracy)
+        self.validation_loss.append(judged.loss)
+        self.validation_accuracy.append(judged.accuracy)
+        self.seconds.append((self.seconds or [0.0])[-1] + seconds)
 
     def __str__(self) -> str:
         """Return the line that is printed at the end of a training."""
@@ -115,13 +126,10 @@ def fit(
         CheckpointError: the checkpoint is damaged.
     """
     device, history = next(model.parameters()).device, History(name)
-    parts = [part for part in (model, optimizer, schedule) if part is not None]
-    now = (parts, getattr(train, "generator", None), history)
     if checkpoint:
+        parts = [part for part in (model, optimizer, schedule) if part is not None]
         how = [str(model), epochs, precision, settings]
-        file = checkpoint_path(checkpoint, name, _state(*now), how)
-        if file.exists():
-            _resume(file, *now)
+        kept = Checkpoint(checkpoint, history, parts, getattr(train, "generator", None), how)
     with progress_bar(name, (epochs - history.epochs) * len(train)) as bar:
         for epoch in range(history.epochs, epochs):
             for batches in (train, validation):
@@ -147,10 +155,10 @@ def fit(
             learnt = Score(correct.item(), images, loss_sum.item() / images)
             seconds = time.perf_counter() - started
             judged = evaluate(model, validation, loss_function=loss_function, precision=precision)
-            _note(history, learnt, judged, seconds)
+            history.add(learnt, judged, seconds)
             after_epoch(epoch, history)
             if checkpoint:
-                save_checkpoint(file, _state(*now))
+                kept.save()
     if history.epochs:
         print(history)
     return history
@@ -226,44 +234,49 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: damaged or foreign. Delete it to begin anew.") from None
 
 
-def checkpoint_path(folder: Path, name: str, *beginning: Any) -> Path:
-    """Return where a training has its checkpoint; the name ends with a digest of how it begins."""
-    digest, left = hashlib.sha256(name.encode()), [*beginning]  # tensors, and all else as text
-    while left:
-        part = left.pop()
-        if isinstance(part, torch.Tensor):
-            digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-        elif isinstance(part, dict | list | tuple):
-            left += part.items() if isinstance(part, dict) else part
-        else:
-            digest.update(f"{part};".encode())
-    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return Path(folder) / f"{readable}-{digest.hexdigest()[:12]}.pt"
+@dataclass
+class Checkpoint:
+    """The file of one training, named by how it begins; where it exists, the training goes on."""
 
+    folder: Path
+    history: History
+    parts: Sequence[Any]  # the model, its optimizer and whatever else has a `state_dict`
+    order: Any  # what draws the order of the images, with `get_state` and `set_state`, or None
+    settings: Any  # all else that decides the numbers: tensors, and what `str` tells apart
 
-def _note(history: History, learnt: Score, judged: Score, seconds: float) -> None:
-    if not math.isfinite(learnt.loss):
-        what = f"{history.name}: the loss in epoch {history.epochs + 1} is {learnt.loss}"
-        raise FloatingPointError(f"{what}. A smaller learning rate usually helps.")
-    for part, score in (("train", learnt), ("validation", judged)):
-        getattr(history, f"{part}_loss").append(score.loss)
-        getattr(history, f"{part}_accuracy").append(score.accuracy)
-    history.seconds.append((history.seconds or [0.0])[-1] + seconds)
+    def __post_init__(self) -> None:
+        """Find the file, and bring `history`, `parts` and `order` to where it ends."""
+        name, left = self.history.name, [self._state(), self.settings]
+        digest = hashlib.sha256(name.encode())
+        while left:
+            part = left.pop()
+            if isinstance(part, torch.Tensor):
+                digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+            elif isinstance(part, dict | list | tuple):
+                left += part.items() if isinstance(part, dict) else part
+            else:
+                digest.update(f"{part};".encode())
+        readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        self.path = self.folder / f"{readable}-{digest.hexdigest()[:12]}.pt"
+        if self.path.exists():
+            self._resume(load_checkpoint(self.path))
+            print(f"{name}: goes on after epoch {self.history.epochs}, from {self.path.name}")
 
+    def save(self) -> None:
+        """Write the state that all of them are in."""
+        save_checkpoint(self.path, self._state())
 
-def _state(parts: list, order: torch.Generator | None, history: History) -> dict[str, Any]:
-    state = {"parts": [part.state_dict() for part in parts], "history": asdict(history)}
-    state["random"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
-    return state | {"order": order and order.get_state()}
+    def _state(self) -> dict[str, Any]:
+        state = {"parts": [part.state_dict() for part in self.parts]}
+        state["random"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        order = self.order and self.order.get_state()
+        return state | {"history": asdict(self.history), "order": order}
 
-
-def _resume(path: Path, parts: list, order: torch.Generator | None, history: History) -> None:
-    state = load_checkpoint(path)
-    for part, its_state in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(its_state)
-    torch.set_rng_state(state["random"][0])
-    torch.cuda.set_rng_state_all(state["random"][1:])
-    if order:
-        order.set_state(state["order"])
-    vars(history).update(state["history"])
-    print(f"{history.name}: goes on after epoch {history.epochs}, from {path.name}")
+    def _resume(self, state: dict[str, Any]) -> None:
+        for part, its_state in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(its_state)
+        torch.set_rng_state(state["random"][0])
+        torch.cuda.set_rng_state_all(state["random"][1:])
+        if self.order:
+            self.order.set_state(state["order"])
+        vars(self.history).update(state["history"])

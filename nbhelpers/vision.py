@@ -48,9 +48,6 @@ Statistics = tuple[Sequence[float], Sequence[float]]  # means and standard devia
 Augment = Callable[[torch.Tensor], torch.Tensor]
 
 
-# ---------------------------------------------------------------------------------------- batches
-
-
 def dataloaders(
     dataset: Dataset,
     side: int,
@@ -78,9 +75,15 @@ def dataloaders(
     mean, std = (sum(numbers) / len(numbers) for numbers in statistics)
     how = {"mean": mean, "std": std, "device": torch.device(device), "sides": [side]}
     train = _Batches(dataset.train, batch_size, shuffle=True, **how)
-    train.augment, train.order = augment, random.Random(seed)
+    train.augment, train.order = augment, _Order(seed)
     large = max(batch_size, min(128, 4 * batch_size))
     return DataLoaders(train, _Batches(dataset.validation, large, **how), device=how["device"])
+
+
+class _Order(random.Random):
+    """Draws an order as fastai does; its state goes into checkpoints as a generator's would."""
+
+    get_state, set_state = random.Random.getstate, random.Random.setstate
 
 
 class _Batches(Batches):
@@ -101,7 +104,7 @@ class _Batches(Batches):
         torch.empty((), dtype=torch.int64).random_()
         rows: Sequence[int] = range(len(self.images))
         if self.shuffle:
-            self.order = random.Random(self.order.randint(0, 2**32 - 1))
+            self.order.seed(self.order.randint(0, 2**32 - 1))
             rows = self.order.sample(rows, len(rows))
         order, known = torch.tensor(rows, device=self.device), bool((self.labels >= 0).all())
         for chosen in order.split(self.batch_size)[: len(self)]:
@@ -124,9 +127,6 @@ class _Batches(Batches):
     def to(self, device: torch.device | str) -> None:
         self.device = device
         self.images, self.labels = self.images.to(device), self.labels.to(device)
-
-
-# ---------------------------------------------------------------------------------------- weights
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,6 @@ def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weig
         body = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
     statistics = tuple(map(tuple, facts["statistics"]))
     return Weights(facts["name"], statistics, facts["architecture"], body)
-
-
-# --------------------------------------------------------------------------------------- learners
 
 
 def learner(
@@ -308,13 +305,13 @@ class _EpochTable(_InFits):
         self.bar = training.progress_bar(self.history.name, steps)
 
     def before_epoch(self) -> None:
-        self.batches, self.started = {"train": [], "validation": []}, time.perf_counter()
+        self.counts, self.started = {True: [], False: []}, time.perf_counter()
 
     def after_batch(self) -> None:
         (labels,) = self.yb
         right = (self.pred.argmax(1) == labels).sum()
-        batches = self.batches["train" if self.training else "validation"]
-        batches.append((self.learn.loss.detach() * len(labels), right, len(labels)))
+        counts = right, len(labels), self.learn.loss.detach() * len(labels)
+        self.counts[self.training].append(counts)
         self.bar.update(self.training)
 
     def before_validate(self) -> None:
@@ -322,11 +319,11 @@ class _EpochTable(_InFits):
         self.seconds = time.perf_counter() - self.started
 
     def after_validate(self) -> None:
-        for part, batches in self.batches.items():
-            loss, right, images = map(sum, zip(*batches, strict=True))
-            getattr(self.history, f"{part}_loss").append(float(loss) / images)
-            getattr(self.history, f"{part}_accuracy").append(float(right) / images)
-        self.history.seconds.append((self.history.seconds or [0.0])[-1] + self.seconds)
+        scores = []
+        for counts in self.counts.values():
+            right, images, loss = map(sum, zip(*counts, strict=True))
+            scores.append(training.Score(int(right), images, float(loss) / images))
+        self.history.add(*scores, self.seconds)
 
     def after_fit(self) -> None:
         import pandas as pd
@@ -354,43 +351,26 @@ class _Checkpoint(_InFits, SkipToEpoch):
         train, scheduler = self.dls.train, getattr(self.learn, "param_scheduler", None)
         schedules = getattr(scheduler, "scheds", {}).values()
         loss = getattr(self.learn.loss_func, "func", self.learn.loss_func)  # inside fastai's own
-        beginning = (
-            self._state(), train.images, train.labels,
+        settings = [
+            train.images, train.labels,
             [[rate(done) for done in np.linspace(0, 1, 9)] for rate in schedules],
             [weights.requires_grad for weights in self.learn.model.parameters()],
             self.n_epoch, train.batch_size, train.mean, train.std, train.augment,
             type(loss), vars(loss),
-        )  # fmt: skip
-        before = self.history.epochs
-        self.file = training.checkpoint_path(self.folder, self.history.name, *beginning)
-        if self.file.exists():
-            state = training.load_checkpoint(self.file)
-            self.learn.model.load_state_dict(state["model"])
-            self.learn.opt.load_state_dict(state["optimizer"])
-            train.order.setstate(state["order"])
-            torch.set_rng_state(state["random"][0])
-            torch.cuda.set_rng_state_all(state["random"][1:])
-            vars(self.history).update(state["history"])
+        ]  # fmt: skip
+        before, parts = self.history.epochs, [self.learn.model, self.learn.opt]
+        self.kept = training.Checkpoint(self.folder, self.history, parts, train.order, settings)
         self.done = self.history.epochs - before
-        if self.done:
-            print(f"{self.history.name}: goes on after epoch {self.done}, from {self.file.name}")
         super().__init__(self.done)  # the epochs to skip
 
     def after_epoch(self) -> None:
         if self.epoch >= self.done:
-            training.save_checkpoint(self.file, self._state())
+            for group in self.learn.opt.opt.param_groups:  # fastai's schedules put NumPy's numbers
+                group.update({k: v.item() for k, v in group.items() if isinstance(v, np.floating)})
+            self.kept.save()
 
-    def _state(self) -> dict:
-        optimizer = self.learn.opt.state_dict()
-        for group in optimizer["param_groups"]:  # fastai's schedules put NumPy's numbers there
-            group.update({k: v.item() for k, v in group.items() if isinstance(v, np.floating)})
-        return {
-            "model": self.learn.model.state_dict(),
-            "optimizer": optimizer,
-            "order": self.dls.train.order.getstate(),
-            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-            "history": asdict(self.history),
-        }
+    def after_fit(self) -> None:
+        del self.kept  # it must not be exported
 
 
 _NO_MEMORY = re.compile(
