@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nbhelpers.records import read as read_record
 from nbhelpers.sources import written
 
 REFERENCE = "full-cpu"  # the committed records that README and site show
@@ -24,7 +25,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """Return the records in `folder`, in the order of their notebooks."""
+    """Return what the JSON files in `folder` hold, in the order of their names."""
     return [read(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)]
 
 
@@ -45,7 +46,7 @@ def models(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """
     found = []
     for path in sorted(paths, key=lambda path: (path.stem, path.parent)):
-        entry = read(path)
+        entry = read_record(path)
         folder = path.parent.parent if path.parent.name == "records" else path.parent
         about = {"notebook": entry["notebook"], "place": folder.name}
         about["source"] = entry["data"]["source"]

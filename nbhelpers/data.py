@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
-from sklearn.utils import resample
 from torch.nn import functional
 
 from nbhelpers import shapes, sources
@@ -244,6 +242,8 @@ def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Spl
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> list[torch.Tensor]:
     """Return which rows `stratified_split` puts into its two parts, int64 each."""
+    from sklearn.model_selection import train_test_split  # takes seconds to import
+
     rows, options = torch.arange(len(labels)), {"random_state": seed, "stratify": labels}
     return train_test_split(rows, test_size=held_out, **options)
 
@@ -259,6 +259,8 @@ def subset(split: Split, size: int | None, seed: int) -> Split:
     """Return `size` images of `split`, drawn at random, classes in proportion; None means all."""
     if not size or size >= len(split):
         return split
+    from sklearn.utils import resample
+
     options = {"n_samples": size, "random_state": seed, "stratify": split.labels}
     return split[torch.from_numpy(resample(np.arange(len(split)), replace=False, **options))]
 

@@ -23,37 +23,22 @@ from nbhelpers.training import History
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a notebook trains a model: AdamW with a one-cycle schedule, in batches of 256.
+    """How a notebook trains a model: AdamW with a one-cycle schedule, in batches of 256."""
 
-    Attributes:
-        name: what the records call the model.
-        notebook: whose model it is.
-        network: builds it, untrained.
-        epochs, band: the entries of the profile with their number and the band of its accuracy.
-        rate: the highest learning rate.
-        decay: the weight decay.
-        augment: how training images are changed, if at all.
-        smoothing: how much of the probability the wrong classes share.
-        centre, spread: subtracted from pixels in 0 to 1, and what they are then divided by.
-        fast: whether it trains in the profile's fastest number format, in channels-last layout.
-        early_top: after which share of the steps the rate is highest.
-        fused: whether the optimizer updates all weights in one go; its last digits differ.
-    """
-
-    name: str
-    notebook: str
-    network: Callable[..., nn.Module]
-    epochs: str
-    band: str
-    rate: float
-    decay: float = 0.01
-    augment: Callable[[torch.Tensor], torch.Tensor] | None = None
-    smoothing: float = 0.0
-    centre: float = 0.0
-    spread: float = 1.0
-    fast: bool = True
-    early_top: float = 0.3
-    fused: bool = False
+    name: str  # what the records call the model
+    notebook: str  # whose model it is
+    network: Callable[..., nn.Module]  # builds it, untrained
+    epochs: str  # the entry of the profile with their number
+    band: str  # and the one with the band of its accuracy
+    rate: float  # the highest learning rate
+    decay: float = 0.01  # of the weights
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None  # changes training images
+    smoothing: float = 0.0  # how much of the probability the wrong classes share
+    centre: float = 0.0  # subtracted from pixels in 0 to 1,
+    spread: float = 1.0  # and what they are then divided by
+    fast: bool = True  # in the profile's fastest number format and channels-last layout
+    early_top: float = 0.3  # after which share of the steps the rate is highest
+    fused: bool = False  # the optimizer updates all weights in one go; its last digits differ
 
 
 _SLIGHTLY = RandomAffine(degrees=7, scale=0.07, shear=0.1, shift=0.04)
@@ -99,20 +84,16 @@ def train(
 ) -> tuple[nn.Module, History]:
     """Train the model of `recipe`, one of `MNIST` or `TAMIL`; return it and what was measured.
 
-    Args:
-        recipe: its network takes images of the size that `dataset` has.
-        run: says where, and for how many epochs unless `epochs` does.
-        seed: of the initial weights, the order of the images and their changes.
-        checkpoint: the folder of checkpoints, as in `training.fit`.
+    `seed` is that of the initial weights, the order of the images and their changes; `run` says for
+    how many epochs unless `epochs` does; `checkpoint` is a folder, as in `training.fit`.
     """
     torch.manual_seed(seed)
     layout = torch.channels_last if recipe.fast else torch.contiguous_format
     model = recipe.network().to(run.device, memory_format=layout)
     batches = _batches(recipe, dataset.train, run, 256, shuffle=True, seed=seed)
     epochs = epochs or run.epochs(recipe.epochs)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, fused=recipe.fused
-    )
+    how = {"lr": recipe.rate, "weight_decay": recipe.decay, "fused": recipe.fused}
+    optimizer = torch.optim.AdamW(model.parameters(), **how)
     steps = {"batches": len(batches), "epochs": epochs, "pct_start": recipe.early_top}
     history = training.fit(
         model,

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score
 
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
@@ -23,10 +21,9 @@ from nbhelpers.training import History, parameter_count
 
 
 def confidence_interval(correct: int, images: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of an accuracy.
+    """Return the 95 % interval of an accuracy (E. B. Wilson, Probable inference, 1927)."""
+    from scipy.stats import binomtest  # takes longer to import than all else here
 
-    Source: E. B. Wilson, Probable inference, 1927; computed by `scipy.stats.binomtest`.
-    """
     interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -43,10 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Result:
-    """One model's line of a record; accuracies are shares, 0 to 1.
-
-    `answers` lie in a file beside the record; None for a record of before they were kept.
-    """
+    """One model's line of a record; accuracies are shares, 0 to 1."""
 
     name: str
     recipe: str
@@ -61,7 +55,7 @@ class Result:
     input_size: tuple[int, int]
     expected_band: tuple[float, float]
     published: float | None
-    answers: Answers | None = field(default=None, repr=False, compare=False)
+    answers: Answers | None = field(default=None, repr=False, compare=False)  # None: not kept
 
     @property
     def in_band(self) -> bool:
@@ -93,6 +87,8 @@ def test_result(
         band: from `Profile.band`, in which the test accuracy should lie.
         published: from `Profile.published`, the test accuracy that the recipe reports.
     """
+    from sklearn.metrics import balanced_accuracy_score
+
     confidence, predictions = probabilities.max(1)
     correct = int((predictions == test.labels).sum())
     answers = Answers(
@@ -117,11 +113,9 @@ def test_result(
         published=published,
         answers=answers,
     )
-    interval = "{:.4f} to {:.4f}".format(*result.test_ci95)
-    print(
-        f"{result.name}: test accuracy {result.test_accuracy:.4f} "
-        f"(95 % interval {interval}, {result.test_images:,} images)"
-    )
+    interval = "95 % interval {:.4f} to {:.4f}".format(*result.test_ci95)
+    accuracy = f"test accuracy {result.test_accuracy:.4f}"
+    print(f"{result.name}: {accuracy} ({interval}, {result.test_images:,} images)")
     return result
 
 
@@ -139,8 +133,7 @@ def record(
     """Write what a notebook measured; return the path, `artifacts/…/records/<notebook>.json`.
 
     The answers on the test images go to an `.npz` file beside it; notebook 10 compares the models
-    by them. `make publish` copies both to `results/`, where the committed reference lies. The
-    notebook's checkpoints are deleted.
+    by them. The notebook's checkpoints are deleted.
 
     Args:
         notebook: such as `01_one_linear_layer`.
@@ -193,11 +186,6 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         advice = "Delete it and run its notebook again."
         raise ValueError(f"{path}: no results record ({error!r}). {advice}") from None
-
-
-def read_all(folder: Path, names: str = "*") -> list[dict[str, Any]]:
-    """Return the records in a folder whose names match, in the order of the notebooks."""
-    return [read(path) for path in sorted(folder.glob(f"{names}.json"), key=lambda one: one.stem)]
 
 
 def recorded(run: Profile, dataset: Dataset, notebook: str, part: str = "") -> list[Result]:

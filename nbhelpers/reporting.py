@@ -12,17 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
-from sklearn.metrics import confusion_matrix
 
 from nbhelpers.data import Split
 from nbhelpers.records import Result
 from nbhelpers.training import History
 
+# On import: else each notebook would have to ask for it before it draws figures of its own.
 plt.style.use("tableau-colorblind10")
 plt.rcParams.update({"figure.dpi": 96, "figure.constrained_layout.use": True, "image.cmap": "gray"})
-
-
-# ----------------------------------------------------------------------------------- figures
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -47,11 +44,7 @@ def show_images(
 ) -> None:
     """Show pictures in a grid, ink dark on light paper, each with its caption.
 
-    Args:
-        images: uint8 or float `[n, height, width]`, larger values are ink.
-        captions: what to write above each.
-        title: what to write above all.
-        columns: pictures a row.
+    `images` are uint8 or float `[n, height, width]`; larger values are ink.
     """
     rows = -(-len(images) // columns)
     lines = 1 + max((caption.count("\n") for caption in captions), default=0)
@@ -110,15 +103,8 @@ def show_curves(histories: History | Sequence[History], title: str | None = None
 def show_confusion(
     labels: torch.Tensor, predictions: torch.Tensor, classes: Sequence[str], title: str
 ) -> None:
-    """Show how often each true class (row) was taken for each class (column).
-
-    Args:
-        labels: int64 `[n]`, the truth.
-        predictions: int64 `[n]`.
-        classes: the text of each class.
-        title: what to write above.
-    """
-    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    """Show how often each true class (row) was taken for each class (column), int64 `[n]` both."""
+    counts = _confusion(labels, predictions, classes)
     mistakes = counts - np.diag(np.diag(counts))
     figure, axis = plt.subplots(figsize=(6.2, 5.4))
     # Only mistakes are coloured, zeros are left empty: the diagonal would drown the rest.
@@ -143,14 +129,8 @@ def show_mistakes(
 ) -> torch.Tensor:
     """Show the wrongly classified images on which the model was surest of its wrong answer.
 
-    Args:
-        split: the images and their labels.
-        probabilities: float32 `[n, classes]`, of the same images in the same order.
-        title: what to write above.
-        count: how many at most.
-
-    Returns:
-        int64 `[k]`, the rows of the images shown.
+    `probabilities` are float32 `[n, classes]`, of the images in `split`. Returns int64 `[k]`, the
+    rows of the images shown, at most `count`.
     """
     sureness, predicted = probabilities.max(1)
     wrong = (predicted != split.labels).nonzero()[:, 0]
@@ -164,18 +144,23 @@ def show_mistakes(
     return rows
 
 
-# ----------------------------------------------------------------------------------- numbers
-
-
 def most_confused(
     labels: torch.Tensor, predictions: torch.Tensor, classes: Sequence[str], count: int = 10
 ) -> list[tuple[str, str, int]]:
     """Return `(true class, predicted class, times)` of the most frequent mistakes."""
-    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    counts = _confusion(labels, predictions, classes)
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:count]
     pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
     return [(classes[i], classes[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
+
+
+def _confusion(
+    labels: torch.Tensor, predictions: torch.Tensor, classes: Sequence[str]
+) -> np.ndarray:
+    from sklearn.metrics import confusion_matrix  # takes a second or two to import
+
+    return confusion_matrix(labels, predictions, labels=range(len(classes)))
 
 
 def result_table(results: Sequence[Result]) -> None:
@@ -200,8 +185,7 @@ def result_table(results: Sequence[Result]) -> None:
 def ladder_figure(records: dict[str, list[dict]]) -> Figure:
     """Return a figure of test accuracies with their intervals, beside the published ones.
 
-    Args:
-        records: results records by the name of their data set; each gets a panel.
+    Each data set, whose name `records` are listed by, gets a panel.
     """
     panels = {name: [m for e in entries for m in e["models"]] for name, entries in records.items()}
     heights = [len(models) + 1.5 for models in panels.values()]

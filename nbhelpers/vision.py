@@ -60,17 +60,15 @@ def dataloaders(
 ) -> DataLoaders:
     """Return fastai's `DataLoaders` over the training and the validation split.
 
-    A batch is float32 `[b, 1, side, side]` and labels int64 `[b]`. Training batches come in a new
-    order in each epoch, without an incomplete last one, which batch normalisation would suffer
-    from. Validation batches are up to four times as large (at most 128 images): without gradients
-    small ones only cost time. `dls.test_dl` takes a split, or images alone, uint8 `[n, h, w]`.
+    A batch is float32 `[b, 1, side, side]` and labels int64 `[b]`. Training batches come in an
+    order drawn anew in each epoch, without an incomplete last one, which batch normalisation would
+    suffer from. Validation batches are up to four times as large (at most 128 images): small ones
+    only cost time there. `dls.test_dl` takes a split, or images alone, uint8 `[n, h, w]`.
 
     Args:
-        side: of the images that the model gets; `batch_size` of them are a training batch.
         statistics: of the `Weights` that the model starts from; those of channels are averaged.
         augment: changes a training batch, float32 `[b, 1, side, side]` of 0 to 1, at random.
         device: where batches are delivered; the images are kept there too.
-        seed: of the order of the training batches.
     """
     mean, std = (sum(numbers) / len(numbers) for numbers in statistics)
     how = {"mean": mean, "std": std, "device": torch.device(device), "sides": [side]}
@@ -131,19 +129,12 @@ class _Batches(Batches):
 
 @dataclass(frozen=True)
 class Weights:
-    """What a model starts from.
+    """What a model starts from."""
 
-    Attributes:
-        name: where the weights come from, as tables call it.
-        statistics: mean and standard deviation of their pixels, 0 to 1; a number a channel, or one.
-        architecture: whose they are; None for weights drawn at random.
-        body: all but the head, by the names that they have in `learn.model[0]`.
-    """
-
-    name: str
-    statistics: Statistics
-    architecture: str | None = None
-    body: dict[str, torch.Tensor] | None = field(default=None, repr=False)
+    name: str  # where the weights come from, as tables call it
+    statistics: Statistics  # of their pixels, 0 to 1; a number a channel, or one
+    architecture: str | None = None  # whose they are; None for weights drawn at random
+    body: dict[str, torch.Tensor] | None = field(default=None, repr=False)  # of `learn.model[0]`
 
 
 def scratch(train: Split) -> Weights:
@@ -186,10 +177,10 @@ def imagenet(architecture: str) -> Weights:
 def save_body(learn: Learner, path: Path, name: str) -> None:
     """Save all but the head of a `learner`, trained on what `name` says, as safetensors."""
     body = {key: value.contiguous() for key, value in learn.model[0].state_dict().items()}
-    statistics = [learn.dls.mean], [learn.dls.std]
-    facts = {"name": name, "architecture": learn.arch.__name__, "statistics": statistics}
+    facts = {"name": name, "architecture": learn.arch.__name__}
+    facts["statistics"] = [learn.dls.mean], [learn.dls.std]
+    header = {key: json.dumps(value) for key, value in facts.items()}
     with sources.written(path) as unfinished:
-        header = {key: json.dumps(value) for key, value in facts.items()}
         unfinished.write_bytes(safetensors.torch.save(body, header))
 
 
@@ -226,7 +217,6 @@ def learner(
     Args:
         dls: from `dataloaders`, with the statistics of `weights`.
         architecture: `resnet18`, `resnet34` or another of torchvision's.
-        weights: from `imagenet`, `load_body` or `scratch`.
         folder: for `learn.save`, `learn.export` and what `lr_find` puts aside.
         precision: from `Profile.precision`; in bfloat16, images also lie channels last.
         checkpoint: a folder in which every fit keeps its state, as `training.fit` does.
@@ -273,14 +263,14 @@ class Bfloat16(nn.Sequential):
         return logits.float()
 
 
-def resnet(architecture: str, classes: int) -> nn.Sequential:
+def _resnet(architecture: str, classes: int) -> nn.Sequential:
     """Return the network that `learner` trains, untrained, for float32 `[b, 1, height, width]`."""
     how = {"pretrained": False, "n_in": 1, "ps": 0.2}
     model = create_vision_model(getattr(torchvision.models, architecture), classes, **how)
     return fast_on_small_maps(model)
 
 
-ARCHITECTURES = {name: partial(resnet, name) for name in ("resnet18", "resnet34")}
+ARCHITECTURES = {name: partial(_resnet, name) for name in ("resnet18", "resnet34")}
 
 
 class _InFits(Callback):
@@ -394,8 +384,8 @@ def lr_find(learn: Learner) -> NamedTuple:
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
     """Return `largest`, its half, quarter, …: the first with which training steps fit in memory.
 
-    One line is printed that says which it is, and why. `make` returns a new learner for a batch
-    size, used for two steps only. It helps on a GPU; a CPU's system promises more than it has.
+    One line says which it is, and why. `make` returns a new learner for a batch size, used for two
+    steps only. It helps on a GPU; a CPU's system promises more than it has.
 
     Raises:
         MemoryError: not even one image fits.
@@ -403,20 +393,18 @@ def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
     size, reason = largest, "fits in memory"
     while size:
         try:
-            _two_steps(make(size))
+            learn = make(size)
+            learn.unfreeze()  # then most is needed, and from the second step on for the optimizer
+            learn.remove_cb(_InFits)
+            learn.fit(2, cbs=ShortEpochCallback(pct=0))
             print(f"Batch size {size}: {reason}.")
             return size
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error).lower()):
                 raise
         finally:  # the learner refers to itself, and the error, forgotten by now, held on to it
+            learn = None
             gc.collect()
             torch.cuda.empty_cache()
         size, reason = size // 2, f"{size} images do not fit in memory"
     raise MemoryError("Not even one image fits in memory: take a smaller side or a smaller model.")
-
-
-def _two_steps(learn: Learner) -> None:
-    learn.unfreeze()  # then most is needed; and from the second step on the optimizer has its state
-    learn.remove_cb(_InFits)
-    learn.fit(2, cbs=ShortEpochCallback(pct=0))

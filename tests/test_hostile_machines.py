@@ -81,7 +81,7 @@ def make(size):
     return vision.learner(dls, "squeezenet1_1", weights, Path(sys.argv[1]), quiet=True)
 
 
-vision._two_steps(make(2))  # what is allocated once, whatever the batch
+vision.batch_size_that_fits(make, 2)  # what is allocated once, whatever the batch
 status = Path("/proc/self/status").read_text()
 used = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2)
@@ -109,7 +109,9 @@ def test_batch_shrinks_where_memory_is_short(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     said = re.fullmatch(
-        r"Batch size (\d+): (\d+) images do not fit in memory\.\ntrained on (\d+) .*\n", ran.stdout
+        r"Batch size 2: fits in memory\.\n"
+        r"Batch size (\d+): (\d+) images do not fit in memory\.\ntrained on (\d+) .*\n",
+        ran.stdout,
     )
     assert said, ran.stdout
     size, too_many, used = map(int, said.groups())
@@ -130,7 +132,7 @@ def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
         weights = vision.Weights("scratch", PLAIN)
         return vision.learner(dls, "resnet18", weights, tmp_path, quiet=True)
 
-    vision._two_steps(make(2))
+    vision.batch_size_that_fits(make, 2)
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     ballast = torch.empty(free - 800 * 2**20, dtype=torch.uint8, device="cuda")
