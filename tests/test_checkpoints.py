@@ -40,49 +40,8 @@ def test_damage_is_named(tmp_path, damage):
         training.load_checkpoint(path)
 
 
-def fit(folder, epochs=2, rate=0.01, name="model", settings="the data"):
-    """Train a tiny network; return its weights and what was measured."""
-    images = torch.arange(40 * 16, dtype=torch.uint8).view(40, 4, 4)
-    split = data.Split(images, torch.arange(40) % 4, tuple("abcd"))
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-    batches = data.Batches(split, 8, shuffle=True, seed=3)
-    history = training.fit(
-        model, batches, batches, optimizer=optimizer, epochs=epochs, name=name, settings=settings,
-        checkpoint=folder,
-    )  # fmt: skip
-    return model[1].weight.detach(), history
-
-
-def test_a_finished_training_is_not_repeated(tmp_path, capsys):
-    weights, history = fit(tmp_path)
-    assert capsys.readouterr().out == f"{history}\n"
-    again, same_history = fit(tmp_path)
-    (file,) = tmp_path.iterdir()
-    told = f"model: goes on after epoch 2, from {file.name}\n{history}\n"
-    assert capsys.readouterr().out == told
-    assert torch.equal(again, weights)
-    assert same_history == history, "seconds too are those of the training"
-
-
-@pytest.mark.parametrize(
-    "other", [{"epochs": 3}, {"rate": 0.02}, {"name": "other"}, {"settings": "other data"},
-              {"settings": torch.ones(2)}], ids=str,
-)  # fmt: skip
-def test_a_training_that_begins_otherwise_begins_anew(tmp_path, capsys, other):
-    fit(tmp_path)
-    fit(tmp_path, **other)
-    assert "goes on" not in capsys.readouterr().out
-    assert len(list(tmp_path.iterdir())) == 2, "and the first can still be taken up again"
-
-
-# ------------------------------------------------------------------------------------ kill -9
-
-
-def train(folder, started=None):
-    """Train a small network with everything that `fit` keeps track of; keep its weights."""
-    torch.set_num_threads(1)
+def train(folder, epochs=2, rate=0.01, name="model", settings="the data"):
+    """Train a small network with everything that `fit` keeps track of; return its weights too."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (96, 12, 12), generator=generator, dtype=torch.uint8)
     split = data.Split(images, torch.arange(96) % 4, tuple("abcd"))
@@ -91,16 +50,47 @@ def train(folder, started=None):
     model = nn.Sequential(*layers, nn.Linear(400, 4)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
     batches = data.Batches(split, 32, shuffle=True, seed=3)
-    if started:
-        started.set()
     history = training.fit(
-        model, batches, data.Batches(split, 96), optimizer=optimizer, epochs=EPOCHS,
-        schedule=training.one_cycle(optimizer, 0.01, len(batches), EPOCHS),
-        augment=RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.05),
-        checkpoint=folder / "checkpoints",
+        model, batches, data.Batches(split, 96), optimizer=optimizer, epochs=epochs, name=name,
+        schedule=training.one_cycle(optimizer, rate, len(batches), epochs), settings=settings,
+        augment=RandomAffine(degrees=10, scale=0.1, shear=0.1, shift=0.05), checkpoint=folder,
     )  # fmt: skip
+    return model.state_dict(), history
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, capsys):
+    weights, history = train(tmp_path)
+    assert capsys.readouterr().out == f"{history}\n"
+    again, same_history = train(tmp_path)
+    (file,) = tmp_path.iterdir()
+    told = f"model: goes on after epoch 2, from {file.name}\n{history}\n"
+    assert capsys.readouterr().out == told
+    assert same(again, weights)
+    assert same_history == history, "seconds too are those of the training"
+
+
+@pytest.mark.parametrize(
+    "other", [{"epochs": 3}, {"rate": 0.02}, {"name": "other"}, {"settings": "other data"},
+              {"settings": torch.ones(2)}], ids=str,
+)  # fmt: skip
+def test_a_training_that_begins_otherwise_begins_anew(tmp_path, capsys, other):
+    train(tmp_path)
+    train(tmp_path, **other)
+    assert "goes on" not in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 2, "and the first can still be taken up again"
+
+
+def train_to_the_end(folder, started):
+    """In a process of its own; keep the weights."""
+    torch.set_num_threads(1)
+    started.set()
+    weights, history = train(folder / "checkpoints", EPOCHS)
     (folder / "curve").write_text(json.dumps([history.train_loss, history.validation_accuracy]))
-    training.save_checkpoint(folder / "weights", model.state_dict())
+    training.save_checkpoint(folder / "weights", weights)
 
 
 @pytest.mark.promise(
@@ -113,10 +103,15 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     for folder in (alone, killed):
         folder.mkdir()
-    started = start.Event()
-    process = start.Process(target=train, args=(alone, started))
-    process.start()
-    assert started.wait(120)
+
+    def begin(folder):
+        started = start.Event()
+        process = start.Process(target=train_to_the_end, args=(folder, started))
+        process.start()
+        assert started.wait(120)
+        return process
+
+    process = begin(alone)
     began = time.perf_counter()
     process.join(300)
     assert process.exitcode == 0
@@ -124,10 +119,7 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     moments = random.Random(4)
     kills = 0
     while not (killed / "weights").exists():
-        started = start.Event()
-        process = start.Process(target=train, args=(killed, started))
-        process.start()
-        assert started.wait(120)
+        process = begin(killed)
         if kills < KILLS:
             process.join(moments.uniform(0.0, longest))
             os.kill(process.pid, signal.SIGKILL)
@@ -136,7 +128,7 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
         assert process.exitcode in (0, -signal.SIGKILL)
     assert kills == KILLS, "the training was over before it could be killed often enough"
     ours, theirs = (training.load_checkpoint(f / "weights") for f in (killed, alone))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same(ours, theirs)
     assert (killed / "curve").read_text() == (alone / "curve").read_text()
     left = [path.name for path in (killed / "checkpoints").iterdir()]
     assert left == [path.name for path in (alone / "checkpoints").iterdir()], "one file, no parts"

@@ -97,10 +97,6 @@ def test_record_holds_what_was_measured(split, tmp_path, capsys):
         tmp_path / "artifacts" / f"{run.place}-sample" / "records" / "99_nothing.json"
     )
 
-    second = records.record(run, dataset, "99_nothing", [result], part="other-split")
-    assert second.name == "99_nothing-other-split.json"
-    assert records.artifacts_folder(run, sample) == tmp_path / "artifacts" / f"{run.place}-sample"
-
 
 def test_a_damaged_record_is_named(tmp_path):
     for number, text in enumerate(('{"models": [', "[]", '{"data": {}}')):

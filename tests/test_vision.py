@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from nbhelpers import reporting, sources, training, vision
+from nbhelpers import sources, training, vision
 from nbhelpers.data import Dataset, Split
 
 pytestmark = pytest.mark.filterwarnings(
@@ -178,18 +178,6 @@ def test_images_without_labels(trained, dataset, side):
     assert torch.equal(with_labels, without) and labels is None
     if side == 24:  # as it was trained
         assert (with_labels.argmax(1) == dataset.test.labels).float().mean() > 0.9
-
-
-def test_interpretation(trained, dataset):
-    test = dataset.test[torch.arange(20)]
-    test.labels[:3] = (test.labels[:3] + 1) % 3  # three wrong labels, to be found again
-    dl = trained.dls.test_dl(test)
-    interpretation = vision.ClassificationInterpretation.from_learner(trained, dl=dl)
-    predictions = trained.get_preds(dl=dl)[0].argmax(1)
-    ours = reporting.most_confused(test.labels, predictions, CLASSES)
-    assert sorted(interpretation.most_confused()) == sorted(ours)
-    losses, rows = interpretation.top_losses(3)
-    assert set(rows.tolist()) == {0, 1, 2} and losses[0] >= losses[1]
 
 
 def test_learning_rate_finder_survives_a_difficult_batch(dataset, tmp_path, tables, capfd):
@@ -361,9 +349,6 @@ def test_saved_body_goes_into_a_model_with_other_classes(trained, dataset, tmp_p
     assert learn.get_preds()[0].shape == (50, 5)
     with pytest.raises(ValueError, match="of resnet18, the model is resnet34"):
         vision.learner(learn.dls, "resnet34", weights, tmp_path)
-
-
-def test_missing_body_is_named_in_one_line(tmp_path):
     with pytest.raises(sources.Unavailable, match=r"tamil.safetensors is not here. Run notebook 8"):
         vision.load_body(tmp_path / "tamil.safetensors", "Run notebook 8.")
 
@@ -427,11 +412,6 @@ def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, tables, er
 def test_no_batch_size_fits(dataset, tmp_path, error, raised, words):
     with pytest.raises(raised, match=words):
         vision.batch_size_that_fits(maker(dataset, tmp_path, 0, error)[0], 2)
-
-
-def test_real_step_fits(dataset, tmp_path, capfd):
-    assert vision.batch_size_that_fits(lambda size: new_learner(dataset, tmp_path), 32) == 32
-    assert capfd.readouterr() == ("Batch size 32: fits in memory.\n", "")
 
 
 class PulledOut(Exception):
