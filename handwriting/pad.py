@@ -223,8 +223,7 @@ def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> 
 
 
 def _grey(ink: torch.Tensor) -> Image.Image:
-    """Return uint8 `[height, width]` ink on paper as a picture, dark on white."""
-    return Image.fromarray(255 - ink.numpy())
+    return Image.fromarray(255 - ink.numpy())  # dark on white
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -248,8 +247,7 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
         paper.set_title("drawn")
         for axes in (paper, seen):
             axes.set(xticks=[], yticks=[])
-            for side in axes.spines.values():
-                side.set_color("#c8ccd4")
+            axes.spines[:].set_color("#c8ccd4")
         if answer is None:
             bars.text(0.5, 0.5, "nothing could be read", ha="center")
             bars.set_axis_off()
@@ -267,20 +265,16 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
 
 
 def _draw_choices(axes: Any, choices: Sequence[Choice], sure: bool) -> None:
-    rows = range(len(choices))
     values = [choice.probability for choice in choices]
-    axes.barh(rows, values, height=0.6, color=["#1976d2"] + ["#9db7d5"] * (len(choices) - 1))
     names = [f"{c.text}  {c.transliteration}".strip() for c in choices]
-    axes.set_yticks(rows, names)
+    colours = ["#1976d2"] + ["#9db7d5"] * (len(choices) - 1)
+    bars = axes.barh(range(len(choices)), values, height=0.6, color=colours, tick_label=names)
+    rare = {"0 %": "< 1 %", "100 %": "> 99 %"}
+    said = [f"{100 * value:.0f} %" for value in values]
+    said = [rare.get(s, s) if v < 1 else s for s, v in zip(said, values, strict=True)]
+    axes.bar_label(bars, said, padding=3, fontsize=9)
     axes.tick_params(left=False)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.2), xticks=[])
-    for row, value in zip(rows, values, strict=True):
-        said = f"{round(100 * value)} %"
-        if said in ("0 %", "100 %") and value < 1:
-            said = "< 1 %" if said == "0 %" else "> 99 %"
-        axes.text(value + 0.02, row, said, va="center", fontsize=9)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.set(xlim=(0, 1.2), xticks=[], title="read as" if sure else "not sure; the likeliest")
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color("#c8ccd4")
-    axes.set_title("read as" if sure else "not sure; the likeliest")

@@ -11,8 +11,15 @@ from typing import Any
 import torch
 
 from course import results
-from nbhelpers import profile, records
+from nbhelpers import data, profile, records
 from nbhelpers.sources import project_folder
+
+
+def real(dataset: data.Dataset) -> data.Dataset:
+    """Return the data set; end the program where it is the embedded sample."""
+    if dataset.source == "sample":
+        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
+    return dataset
 
 
 def now(device: torch.device) -> float:
@@ -37,6 +44,12 @@ def busy() -> Iterator[None]:
 def _spin() -> None:
     while True:
         pass
+
+
+def outcome(mark: float, seconds: float, epochs: float, accuracy: float) -> dict[str, Any]:
+    """Return what is recorded of a training."""
+    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
+    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
 
 
 def apart(way: Callable[..., dict], *arguments: Any) -> dict:
