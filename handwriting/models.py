@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handwriting import cards
-from handwriting.cards import NOTEBOOKS, Card, ModelError
+from handwriting.cards import NOTEBOOKS, Card
+from handwriting.cards import ModelError as ModelError  # for who imports `models` alone
 from nbhelpers import sources
 
 # torch takes seconds to import, and `Reader` gets along without: functions that need it import it.
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from handwriting.ink import Picture, Steps
-
-__all__ = ["Answer", "Choice", "ModelError", "Reader", "load", "reader"]
 
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 

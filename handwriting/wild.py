@@ -72,7 +72,7 @@ def accuracies(
         seed: of the images and of the pictures.
 
     Returns:
-        `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
+        For each condition the accuracies, from 0 to 1, by `published_way` and `ours`.
     """
     card, rows = reader.card, drawn(split, count, seed)
     labels, side = split.labels.numpy()[rows], card.side

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from course import results
+from course import readme, results
 from nbhelpers import data, profile, records
 from nbhelpers.sources import project_folder
 
@@ -58,12 +58,14 @@ def apart(way: Callable[..., dict], *arguments: Any) -> dict:
         return process.submit(way, *arguments).result()
 
 
-def write(name: str, run: profile.Profile, **measured: Any) -> None:
-    """Write what was measured, and on which machine, to results/, but not that of a mere trial."""
+def tell(name: str, run: profile.Profile, **measured: Any) -> None:
+    """Print what was measured, and on which machine; write it to results/, but no mere trial."""
     numbers = str(run.precision).removeprefix("torch.")
     kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    entry = {"environment": records.environment(run) | kind, **measured}
+    print(readme.bench([entry]))
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
         path = project_folder() / "results" / place / f"{name}.json"
-        results.write(path, {"environment": records.environment(run) | kind, **measured})
+        results.write(path, entry)
         print(f"written to {path.relative_to(project_folder())}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import now, real, write
+from common import now, real, tell
 from PIL import Image
 from r5 import Clock, ImageDataLoaders, Resize, aug_transforms
 from torchvision.models import resnet34
@@ -71,8 +71,7 @@ def time_loading(dls: vision.DataLoaders) -> float:
 
 
 def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, dict]:
-    """Time both ways, print a row each, and return what is recorded of them."""
-    print(f"{'':<23}{'batch':>6}{'workers':>9}{'precision':>11}{'frozen':>9}{'unfrozen':>10}")
+    """Return what is recorded of both ways."""
     ways = {}
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
@@ -84,33 +83,24 @@ def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, 
             ("fastai, from a folder", theirs, train.bs, train.fake_l.num_workers, torch.float32),
             ("ours, from memory", ours, OUR_BATCH, 0, run.precision),
         ):
+            print(f"{way} …", flush=True)
             numbers = str(precision).removeprefix("torch.")
-            got = {"batch": batch, "workers": workers, "precision": numbers}
-            got = ways[way] = got | time_training(learn, epoch)
-            print(
-                f"{way:<23}{batch:>6}{workers:>9}{numbers:>11}"
-                f"{got['frozen']:>9.1f}{got['unfrozen']:>10.1f}"
-            )
+            ways[way] = {"batch": batch, "workers": workers, "precision": numbers}
+            ways[way] |= time_training(learn, epoch)
     return ways
 
 
 def main() -> None:
-    """Time both ways and our loader alone, print a table and write it to results/."""
+    """Time both ways and our loader alone; print and write what was measured."""
     run = profile.current()
     mnist = real(data.mnist(run))
     epoch, few = len(mnist.train), replace(mnist, train=mnist.train[:IMAGES])
     ways = time_both(few, epoch, run)
     seconds = epoch * time_loading(from_memory(mnist, run))  # quick enough for all images
     shares = {stage: seconds / ways["ours, from memory"][stage] for stage in STAGES}
-    print(f"Seconds an epoch of {epoch:,} images, measured on {len(few.train):,}.")
-    frozen, unfrozen = (f"{100 * shares[stage]:.1f} %" for stage in STAGES)
-    print(
-        f"Our loader alone: {seconds:.2f} s, {unfrozen} of an unfrozen epoch (promised: at most "
-        f"{100 * LOADER_SHARE:.0f} %), {frozen} of a frozen one.\n"
-    )
     sizes = {"side": SIDE, "epoch": epoch, "measured": len(few.train)}
     loader = {"seconds": seconds, "promise": LOADER_SHARE, "shares": shares}
-    write("loading", run, **sizes, ways=ways, our_loader=loader)
+    tell("loading", run, **sizes, ways=ways, our_loader=loader)
 
 
 if __name__ == "__main__":
