@@ -104,12 +104,11 @@ class Reader:
         card = self.card
         steps = ink.to_form(picture, card.form, card.side, card.proportions)
         probabilities = self.probabilities(steps.normalised[None].numpy())[0]
-        likeliest = [(card.classes[i], i) for i in np.argsort(-probabilities, kind="stable")[:5]]
-        choices = tuple(
-            Choice(text, card.transliteration(text), float(probabilities[i]))
-            for text, i in likeliest
-        )
-        return Answer(choices, choices[0].probability >= card.threshold, steps)
+        choices = []
+        for i in np.argsort(-probabilities, kind="stable")[:5]:
+            latin = card.transliteration(card.classes[i])
+            choices.append(Choice(card.classes[i], latin, float(probabilities[i])))
+        return Answer(tuple(choices), choices[0].probability >= card.threshold, steps)
 
 
 def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
@@ -153,15 +152,14 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
 
     Name and folder, and what is raised, are as for `reader`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     name = ALIASES.get(name, name)
     path = _existing((folder or _best_place(name)) / f"{name}.safetensors")
     card = cards.of_weights(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
-        return network(card, state), card
+        return network(card, load_file(path)), card
     except (SafetensorError, ValueError) as error:
         raise cards.damaged(path, str(error)) from None
 

@@ -106,7 +106,7 @@ class Pad(anywidget.AnyWidget):
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget with a picture of it; in a headless run the picture only.
 
         A saved notebook is opened without the kernel that made it: JupyterLab would then say
@@ -115,9 +115,7 @@ class Pad(anywidget.AnyWidget):
         png, said = self._snapshot()
         data = {"image/png": _base64(png), "text/plain": f"<figure: {said}>"}
         if not os.environ.get("NB_HEADLESS"):
-            bundle = super()._repr_mimebundle_(**kwargs)
-            shown = bundle[0] if isinstance(bundle, tuple) else bundle
-            data |= {WIDGET: shown[WIDGET]}
+            data |= {WIDGET: super()._repr_mimebundle_(**kwargs)[0][WIDGET]}
         return data, {"image/png": {"alt": said}}
 
     def _snapshot(self) -> tuple[bytes, str]:
@@ -129,8 +127,7 @@ class Pad(anywidget.AnyWidget):
             with contextlib.suppress(InkError):
                 answer = reader.read(picture)
         said = f", and what the model reads: {answer}" if answer else "; nothing could be read"
-        alt = f"a drawing pad with a {reader.card.noun}{said}"
-        return _figure(picture, answer, reader), alt
+        return _figure(picture, answer, reader), f"a drawing pad with a {reader.card.noun}{said}"
 
 
 class Practice(Pad):
@@ -158,9 +155,9 @@ class Practice(Pad):
         super().__init__(reader)
         self.results: list[tuple[str, str]] = []
         self._letters, self._random, self._left = letters, random.Random(seed), []
-        self._ask()
+        self._next()
 
-    def _ask(self) -> None:
+    def _next(self, *_: object) -> dict[str, Any]:
         if not self._left:
             self._left = self._random.sample(self._letters, len(self._letters))
             if self.task and self._left[-1] == self.task["text"]:  # not twice running
@@ -171,6 +168,7 @@ class Practice(Pad):
         number = self.task["number"] + 1 if self.task else 1
         self._first = True
         self.task = {"number": number, "text": text, **shown, **self._score()}
+        return {}
 
     def _score(self) -> dict[str, int]:
         right = sum(asked == read for asked, read in self.results)
@@ -183,10 +181,6 @@ class Practice(Pad):
             self.results.append((self.task["text"], answer["choices"][0]["text"]))
             self.task = self.task | self._score()
         return answer
-
-    def _next(self, *_: object) -> dict[str, Any]:
-        self._ask()
-        return {}
 
 
 def _described(name: str, reader: Reader) -> dict[str, Any]:
@@ -254,10 +248,9 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
             seen.set_axis_off()
         else:
             _draw_choices(bars, answer.choices, answer.sure)
-            normalised = answer.steps.normalised
-            seen.imshow(_grey(normalised), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            seen.set_title("what the model sees")
-            seen.set_xlabel(f"{len(normalised)} × {len(normalised)} pixels")
+            grey = _grey(answer.steps.normalised)
+            seen.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            seen.set(title="what the model sees", xlabel=f"{grey.width} × {grey.height} pixels")
         figure.supxlabel(_about(reader), fontsize=8, color="#5d6570")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")

@@ -31,14 +31,11 @@ def picture(
     index: int = 0,
     proportions: str = "kept",
 ) -> bytes:
-    """Return a picture file of the character as it looks under `condition`.
+    """Return a picture file of the character as it looks under `condition`, a key of `CONDITIONS`.
 
-    Args:
-        image: uint8 `[h, w]`; 0 is paper, 255 is ink; empty for a blank page.
-        condition: a key of `CONDITIONS`; another is a ValueError.
-        seed: of all that is drawn at random, with the image's index, so that each differs.
-        index: of the image.
-        proportions: of the image, as given to `tamil.tamil`; `adapted` ones are undone.
+    The image is uint8 `[h, w]`, 0 is paper and 255 is ink, all 0 for a blank page. Seed and index
+    of the image decide all that is drawn at random. `adapted` proportions, see `tamil.tamil`, are
+    undone. An unknown condition is a ValueError.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
     return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
@@ -63,13 +60,8 @@ def accuracies(
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
-    A picture that the reader refuses counts as wrong.
-
-    Args:
-        reader: the model.
-        split: where images and labels come from, in the proportions of the reader's card.
-        count: images a condition, the same ones in each; drawn from `seed`.
-        seed: of the images and of the pictures.
+    The split has the proportions of the reader's card; `drawn` takes `count` images of it for each
+    condition, the same ones. A picture that the reader refuses counts as wrong.
 
     Returns:
         For each condition the accuracies, from 0 to 1, by `published_way` and `ours`.
