@@ -319,10 +319,7 @@ def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:
 
 
 def _publish_model(notebook: str, here: profile.Profile) -> None:
-    """Publish the model that a notebook has trained, if it is one that comes with the course.
-
-    Only what `full` has trained on the real data comes with it.
-    """
+    """Publish a notebook's model, if it comes with the course: of `full`, on the real data."""
     from handwriting import models, saving
     from nbhelpers import data, tamil
 

@@ -28,9 +28,8 @@ COMMAND = [
 def run(wanted: list[str], full: list[str]) -> int:
     """Execute notebooks twice below `build/verify/`; return 0 if all went well and nothing differs.
 
-    Args:
-        wanted: numbers such as `01` of notebooks for the smoke profile; all of them if empty.
-        full: those for the full profile; none if empty.
+    Wanted are numbers such as `01` for the smoke profile, all of them if empty, and `full` those
+    for the full profile.
 
     Raises:
         FileNotFoundError: `wanted` or `full` names a notebook that does not exist.

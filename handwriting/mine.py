@@ -24,12 +24,9 @@ _PLAIN = re.compile(r"[a-z0-9]{1,20}")  # the same on file systems that ignore c
 def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
     """Write a drawing to the next free number of its label; return where it lies.
 
-    Nothing is ever overwritten, also where several programs keep drawings at once.
-    Args:
-        png: the content of a picture file.
-        label: what is drawn, such as `7` or `கி`.
-        form: `mnist` or `tamil`.
-        folder: of all kept drawings, by default `mine` in the data folder.
+    Nothing is ever overwritten, also where several programs keep drawings at once. The label is
+    what is drawn, such as `7` or `கி`, and the form `mnist` or `tamil`. The folder of all drawings
+    is by default `mine` in the data folder.
 
     Raises:
         ValueError: the label is empty, or the form unknown.

@@ -147,10 +147,8 @@ def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
 def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Card]:
     """Return a saved model for PyTorch with its card, in evaluation mode on the CPU.
 
-    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`. Its
-    weights are float32, also where the file has them in half precision.
-
-    Name and folder, and what is raised, are as for `reader`.
+    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`, in
+    float32. Name and folder, and what is raised, are as for `reader`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -239,8 +237,7 @@ def _best_place(name: str) -> Path:
 def _as_good(card: Card, reference: Card) -> bool:
     """Return whether a model that was trained here is known to be as good as the course's own.
 
-    Accuracies compare where they are of the same validation images: those of the real data, of
-    which `smoke` uses a part only. (Not by the fingerprint: the side of the images may differ.)
+    Accuracies compare where they are of all validation images of the real data.
     """
     ours, theirs = (one.results["validation_accuracy"] for one in (card, reference))
     real = (card.data["source"], card.data["name"]) == ("full", reference.data["name"])
@@ -248,10 +245,9 @@ def _as_good(card: Card, reference: Card) -> bool:
 
 
 def _from_weights(path: Path) -> tuple[Path, bytes]:
-    """Return an ONNX file made from weights alone: where it is kept, and its content.
+    """Return an ONNX file made from weights alone: where it is kept, if it can be, and its content.
 
-    Making it takes seconds, so it is kept below `artifacts`; where that cannot be written to, it
-    is made each time.
+    Making it takes seconds.
     """
     from handwriting import saving
 

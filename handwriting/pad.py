@@ -134,12 +134,8 @@ class Practice(Pad):
     """A pad that asks for one character after the other and says how each was read.
 
     A picture is read when the learner presses "Check"; the first check of each character counts
-    and is in `results`: (asked for, read as).
-
-    Args:
-        reader: from `models.reader`.
-        letters: which characters to ask for, by default all that the reader knows.
-        seed: of their order. All are asked for before any comes again.
+    and is in `results`: (asked for, read as). All letters, by default those that the reader knows,
+    are asked for before any comes again; their order is drawn from the seed.
 
     Raises:
         ValueError: `letters` is empty or holds one that the reader does not know.

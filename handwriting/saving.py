@@ -64,13 +64,8 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
 
     On the validation images the threshold is chosen, and the temperature, unless the card has it.
     The ONNX file is run on up to 1,000 test images and compared with PyTorch before anything is
-    written. The model itself is only read.
-
-    Args:
-        model: trained, for one channel; on any device, in any memory format and mode.
-        card: from `card`.
-        dataset: what it was trained and tested on; images of another side are resized.
-        folder: where to, such as `records.artifacts_folder(run, dataset)`.
+    written. The model, for one channel, on any device, in any memory format and mode, is only read.
+    The folder is usually `records.artifacts_folder(run, dataset)`.
 
     Raises:
         ValueError: the card's architecture is unknown, or not that of the model.

@@ -92,10 +92,10 @@ def accuracies(
 
 def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndarray:
     """Return the character alone, smooth and with clear edges: float32 `[h, w]`, 0 to 1."""
-    rows, columns = (np.flatnonzero((image > 32).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    if not (image > 32).any():
         return np.zeros((longer, longer), np.float32)
-    crop = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
+    left, top, right, bottom = Image.fromarray(image > 32).getbbox()
+    crop = np.pad(image[top:bottom, left:right], 2)
     scale = longer / (max(crop.shape) - 4)
     size = [round(side * scale) for side in crop.shape[::-1]]
     if proportions == "adapted":  # `shapes.fitted`, the other way round
@@ -109,9 +109,7 @@ def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndar
 
 def _on_sheet(strokes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Place the character on a sheet, about in the middle: float32 `[h, w]`, 0 to 1."""
-    longer = max(strokes.shape)
-    sheet = np.array([longer, longer]) / random.uniform(0.45, 0.8)
-    sheet = sheet * random.uniform(0.9, 1.1, 2)
+    sheet = max(strokes.shape) / random.uniform(0.45, 0.8) * random.uniform(0.9, 1.1, 2)
     sheet = np.maximum(sheet.round().astype(int), np.array(strokes.shape) + 4)
     return _laid(strokes, sheet, random.uniform(0.35, 0.65, 2))
 
@@ -181,6 +179,16 @@ def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
 # -------------------------------------------------------------------------------- conditions
 # Each takes strokes float32 `[h, w]`, 0 to 1, and draws all that is random from the generator.
 
+
+def _plain(
+    strokes: np.ndarray,
+    random: np.random.Generator,
+    quality: int | None = None,
+    **colours: Sequence[float] | np.ndarray,
+) -> bytes:
+    return _file(_painted(_on_sheet(strokes, random), **colours), quality)
+
+
 _PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
 _INKS = ((26, 35, 126), (183, 28, 28), (27, 94, 32), (74, 20, 140), (93, 64, 55), (20, 20, 20))
 
@@ -190,7 +198,7 @@ def _coloured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     paper, pen = (np.array(colour) + random.uniform(-12, 12, 3) for colour in (paper, pen))
     if random.random() < 0.25:  # chalk on a board
         paper, pen = pen, paper
-    return _file(_painted(_on_sheet(strokes, random), paper, pen))
+    return _plain(strokes, random, paper=paper, pen=pen)
 
 
 def _textured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -247,18 +255,17 @@ def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
 def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     angle = random.uniform(4, 10) * random.choice([-1, 1])
     turned = Image.fromarray(strokes).rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    return _file(_painted(_on_sheet(np.clip(np.asarray(turned), 0, 1), random)))
+    return _plain(np.clip(np.asarray(turned), 0, 1), random)
 
 
 def _by_pen(least: float, most: float, strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _file(_painted(_on_sheet(_pen(strokes, random.uniform(least, most)), random)))
+    return _plain(_pen(strokes, random.uniform(least, most)), random)
 
 
 def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
-    pen = _INKS[random.integers(len(_INKS))]
-    colour = np.broadcast_to(np.array(pen, np.float32), (*sheet.shape, 3))
-    return _file(np.concatenate([colour, 255 * sheet[:, :, None]], 2))
+    cover = 255 * _on_sheet(strokes, random)
+    colours = (np.full_like(cover, colour) for colour in _INKS[random.integers(len(_INKS))])
+    return _file(np.dstack([*colours, cover]))
 
 
 def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -268,15 +275,6 @@ def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     values = _painted(sheet, paper, (45, 45, 60)) * light
     values = gaussian_filter(values, (BOX * random.uniform(0.01, 0.025),) * 2 + (0,))
     return _file(values + random.normal(0, 5, values.shape), 70)
-
-
-def _plain(
-    strokes: np.ndarray,
-    random: np.random.Generator,
-    quality: int | None = None,
-    **colours: Sequence[float],
-) -> bytes:
-    return _file(_painted(_on_sheet(strokes, random), **colours), quality)
 
 
 CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {

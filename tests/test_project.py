@@ -146,12 +146,6 @@ def test_doctor_and_help_need_no_packages():
     assert "missing" in answer.stdout, answer.stderr
 
 
-def test_unknown_notebook_is_named(capsys):
-    assert main(["run", "77"]) == 1
-    said = capsys.readouterr().err
-    assert "no notebook begins with '77'" in said and "01_one_linear_layer" in said
-
-
 def test_every_make_target_has_help():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"\.PHONY: (.*)", text)[1].split()

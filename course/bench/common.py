@@ -32,18 +32,13 @@ def now(device: torch.device) -> float:
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Keep one core busy while the block runs."""
-    process = get_context("spawn").Process(target=_spin, daemon=True)
+    process = get_context("spawn").Process(target=exec, args=("while True: pass",), daemon=True)
     process.start()
     try:
         yield
     finally:
         process.kill()
         process.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
 
 
 def outcome(mark: float, seconds: float, epochs: float, accuracy: float) -> dict[str, Any]:
