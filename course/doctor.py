@@ -26,8 +26,7 @@ def report() -> int:
         except PackageNotFoundError:
             print(f"{name:<19}missing")
             missing.append(name)
-    free = shutil.disk_usage(PROJECT).free / 1e9
-    print(f"disk               {free:.0f} GB free")
+    print(f"disk               {shutil.disk_usage(PROJECT).free / 1e9:.0f} GB free")
     if missing:
         print(f"missing            {', '.join(missing)}; `make doctor` installs them")
         return 1

@@ -23,8 +23,10 @@ def write() -> int:
     root = project_folder()
     promises.take_over(root)
     for path, text in updated(root).items():
+        with path.open(encoding="utf-8", newline="") as file:
+            line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
         with written(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8", newline="\n")
+            unfinished.write_text(text, encoding="utf-8", newline=line_end)
     figure = ladder_figure(results.by_data_set(_records(root)))
     with written(root / "results" / "ladder.png") as unfinished:
         options = {"format": "png", "metadata": {"Software": None}, "bbox_inches": "tight"}
