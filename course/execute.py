@@ -21,7 +21,6 @@ import torch
 from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from course import results
 from course.stamp import stamp
@@ -242,8 +241,10 @@ def _kill(client: NotebookClient) -> None:
 
 
 def _client(path: Path) -> NotebookClient:
-    # Where execution ends early, nothing old is left behind it.
-    content, _ = ClearOutputPreprocessor().preprocess(nbformat.read(path, as_version=4), {})
+    content = nbformat.read(path, as_version=4)
+    for cell in content.cells:  # where execution ends early, nothing old is left behind it
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     return NotebookClient(
         content,
         timeout=None,
