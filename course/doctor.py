@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def report() -> int:
-    """Print the report; return 0 if every package is here, 1 otherwise. A run fetches missing data."""
+    """Print the report; return 0 if every package is here, else 1. A run fetches missing data."""
     missing = []
     print(f"Python             {platform.python_version()} ({sys.executable})")
     for name in required_packages(PROJECT / "requirements.txt"):
