@@ -51,7 +51,7 @@ def _do(chosen: argparse.Namespace) -> int:
             for archive in data.mnist_archives():
                 print(sources.fetch(archive))
             for part in (tamil.TRAIN, tamil.TEST):
-                print(tamil.fetch(part))
+                print(sources.fetch(*part))
             return 0
         case "readme":
             from course import readme

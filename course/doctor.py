@@ -69,9 +69,8 @@ def _report_data() -> None:
     print(f"artifacts          {_place(sources.artifacts_root(), 'NBHELPERS_ARTIFACTS')}")
     mirror = os.environ.get("NBHELPERS_MIRROR")
     print(f"mirror             {mirror or 'none (see NBHELPERS_MIRROR)'}")
-    archives = data.mnist_archives()
-    mnist = [sources.has_checksum(sources.cached_path(a), a.checksum) for a in archives]
-    hpl = [tamil.cached(part) is not None for part in (tamil.TRAIN, tamil.TEST)]
+    mnist = [bool(sources.cached(archive)) for archive in data.mnist_archives()]
+    hpl = [bool(sources.cached(*part)) for part in (tamil.TRAIN, tamil.TEST)]
     for name, here, stand_in in (
         ("MNIST", mnist, "the embedded sample"), ("HPL Tamil", hpl, "synthetic writers"),
     ):  # fmt: skip

@@ -7,9 +7,11 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +35,7 @@ class Split:
     labels: torch.Tensor  # int64 [n], indices into `classes`
     classes: tuple[str, ...]  # the text of each class, such as "7"
     writers: torch.Tensor | None = None  # int64 [n], who wrote each, where that is known
+    sizes: torch.Tensor | None = None  # int32 [n, 2], height and width before scaling, likewise
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -40,8 +43,8 @@ class Split:
 
     def __getitem__(self, rows: torch.Tensor | slice) -> Split:
         """Return the split of the images at `rows` (int64 indices, a bool mask or a slice)."""
-        writers = None if self.writers is None else self.writers[rows]
-        return replace(self, images=self.images[rows], labels=self.labels[rows], writers=writers)
+        columns = {name: one[rows] for name, one in vars(self).items() if torch.is_tensor(one)}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,7 @@ class Dataset:
 # ------------------------------------------------------------------------------------- MNIST
 
 # torchvision's homes and checksums: importing it takes seconds, and nothing else here needs it.
-_MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
-)
+_MNIST_HOMES = "https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"
 _MNIST_FILES = {  # file name: MD5
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -88,34 +88,30 @@ DIGITS = tuple("0123456789")
 def mnist(run: Profile) -> Dataset:
     """Return MNIST: 48,000 / 12,000 / 10,000 images of 28×28 (fewer in the `smoke` profile).
 
-    The official 60,000 training images are split at random, seeded, with every digit in the same
-    proportion; the official 10,000 test images stay the test split. Where neither cache, mirror
-    nor internet has MNIST, scikit-learn's `load_digits` stands in, under a banner.
+    The official training images are split at random, with every digit in the same proportion; the
+    official test images stay the test split. Where neither cache, mirror nor internet has MNIST,
+    scikit-learn's `load_digits` stands in, under a banner.
 
     Source: Y. LeCun, C. Cortes, C. Burges, http://yann.lecun.com/exdb/mnist/
 
     Raises:
         DataError: an archive is damaged.
-        SourceError: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
+        Unavailable: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
     """
-    mode = sources.mode("NBHELPERS_SAMPLE")
-    if mode == "always":
-        return digits_sample(run)
-    try:
+
+    def real() -> Dataset:
         archives = mnist_archives()
         learn, test = _mnist_split(archives[:2], 60_000), _mnist_split(archives[2:], 10_000)
-    except sources.Unavailable as error:
-        if mode == "never":
-            raise
-        return digits_sample(run, reason=str(error))
-    train, validation = stratified_split(learn, 12_000, run.seed)
-    return sized(Dataset("MNIST", "full", train, validation, test), run)
+        train, validation = stratified_split(learn, 12_000, run.seed)
+        return sized(Dataset("MNIST", "full", train, validation, test), run)
+
+    return real_or_sample(real, partial(digits_sample, run))
 
 
 def mnist_archives() -> list[sources.Archive]:
     """Return the four official archives with the checksums and homes that torchvision lists."""
     return [
-        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_MIRRORS))
+        sources.Archive(f"mnist/{name}", f"md5:{md5}", tuple(url + name for url in _MNIST_HOMES))
         for name, md5 in _MNIST_FILES.items()
     ]
 
@@ -132,21 +128,18 @@ def _mnist_split(archives: Sequence[sources.Archive], count: int) -> Split:
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return the content of a gzipped IDX file of bytes, as MNIST is published in: uint8 `shape`.
 
-    The format: two zero bytes, a byte for the type (8: unsigned bytes), one for the number of
-    axes, the length of each axis (big-endian, 32 bits), then the values.
-
     Raises:
         DataError: it is truncated, no IDX file of bytes, or of another shape.
     """
+    # Two zero bytes, the type (8: unsigned bytes), the number of axes, the length of each.
     header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
     size = len(header) + math.prod(shape)
     try:
         with gzip.open(path, "rb") as file:
             content = file.read(size + 1)  # one too many would show
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged gzip archive ({error}). Delete it and fetch it again."
-        ) from None
+        message = f"{path}: damaged gzip archive ({error}). Delete it and fetch it again."
+        raise DataError(message) from None
     if len(content) != size or not content.startswith(header):
         raise DataError(
             f"{path}: {len(content):,} bytes or more that begin with {content[:16].hex(' ', 4)}; "
@@ -159,16 +152,13 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 # ------------------------------------------------------------------------ the embedded sample
 
 
-def digits_sample(run: Profile, reason: str = "NBHELPERS_SAMPLE is set to always") -> Dataset:
-    """Return scikit-learn's 1,797 digits in MNIST's form, under a banner that says so.
-
-    Each 8×8 image is scaled to 20×20 and placed by its centre of mass in 28×28, as MNIST's were.
+def digits_sample(run: Profile) -> Dataset:
+    """Return scikit-learn's 1,797 digits, scaled to 20×20 and centred in 28×28, as MNIST's were.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     from sklearn.datasets import load_digits
 
-    banner(reason)
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
     large = functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
@@ -184,23 +174,19 @@ def leave_out(
 ) -> None:
     """Go on without damaged images if NBHELPERS_DAMAGED is `skip`: say so, and keep their names.
 
-    Of each image in `source`, `damaged` tells where it lies and what is wrong with it; `others` are
-    not damaged. `advice` is what else to do.
+    `damaged` tells of each in `source` where it lies and what is wrong; `others` are whole.
 
     Raises:
         DataError: there are any, and NBHELPERS_DAMAGED is `stop`; counts them and names some.
     """
     mode = sources.mode("NBHELPERS_DAMAGED")
-    if not len(damaged):
+    if not damaged:
         return
-    count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source}"
+    count = f"{len(damaged):,} of the {len(damaged) + others:,} images in {source} cannot be used"
     if mode == "stop":
-        named = "".join(f"\n  {one}" for one in damaged[:10])
-        more = f"\n  and {len(damaged) - 10:,} more" if len(damaged) > 10 else ""
-        raise DataError(
-            f"{count} cannot be used:{named}{more}\n"
-            f"{advice}, or set NBHELPERS_DAMAGED=skip to go on without them."
-        )
+        more = [f"and {len(damaged) - 10:,} more"] if len(damaged) > 10 else []
+        named = "\n  ".join([f"{count}:", *damaged[:10], *more])
+        raise DataError(f"{named}\n{advice}, or set NBHELPERS_DAMAGED=skip to go on without them.")
     names = sources.data_folder() / "downloads" / "damaged" / f"{source.name}.txt"
     try:
         with sources.written(names) as unfinished:
@@ -208,11 +194,28 @@ def leave_out(
         said = f"their names are in {names}"
     except sources.WriteError as error:  # no reason not to go on
         said = f"the first is {damaged[0]}. Names are not kept: {error}"
-    print(f"{count} cannot be used and are left out; {said}")
+    print(f"{count} and are left out; {said}")
 
 
-def banner(reason: str) -> None:
-    """Show, so that no one can overlook it, that what follows is on sample data, and why."""
+def real_or_sample(real: Callable[[], Any], sample: Callable[[], Any]) -> Any:
+    """Return the real data, or, where no source has it, the sample under a banner.
+
+    Raises:
+        Unavailable: the real data is not to be had and NBHELPERS_SAMPLE is `never`.
+    """
+    mode = sources.mode("NBHELPERS_SAMPLE")
+    try:
+        if mode == "always":
+            raise sources.Unavailable("NBHELPERS_SAMPLE is set to always")
+        return real()
+    except sources.Unavailable as error:
+        if mode == "never":
+            raise
+        _show_banner(str(error))
+    return sample()
+
+
+def _show_banner(reason: str) -> None:
     from IPython.display import HTML, display
 
     class Banner(HTML):
@@ -234,10 +237,7 @@ def banner(reason: str) -> None:
 
 
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
-    """Divide `split` at random into the rest and `held_out` images, classes in proportion.
-
-    The same seed gives the same two parts, whatever else ran before.
-    """
+    """Divide `split` at random, by `seed`, into the rest and `held_out` images, classes alike."""
     rest, held = stratified_rows(split.labels, held_out, seed)
     return split[rest], split[held]
 
@@ -257,15 +257,10 @@ def sized(dataset: Dataset, run: Profile) -> Dataset:
 
 def subset(split: Split, size: int | None, seed: int) -> Split:
     """Return `size` images of `split`, drawn at random, classes in proportion; None means all."""
-    return split[subset_rows(split.labels, size, seed)] if size and size < len(split) else split
-
-
-def subset_rows(labels: torch.Tensor, size: int | None, seed: int) -> torch.Tensor:
-    """Return which rows `subset` draws, int64."""
-    rows = np.arange(len(labels))
-    if size and size < len(rows):
-        rows = resample(rows, replace=False, n_samples=size, random_state=seed, stratify=labels)
-    return torch.from_numpy(rows)
+    if not size or size >= len(split):
+        return split
+    options = {"n_samples": size, "random_state": seed, "stratify": split.labels}
+    return split[torch.from_numpy(resample(np.arange(len(split)), replace=False, **options))]
 
 
 # ----------------------------------------------------------------------------------- batches
@@ -283,8 +278,8 @@ class Batches:
         batch_size: images a batch.
         shuffle: draw a new order in each epoch, from `seed`; else the order is the split's.
         seed: of the shuffling.
-        mean: subtracted from pixels in 0 to 1.
-        std: what pixels are divided by after that.
+        mean: subtracted from pixels in 0 to 1, which are then divided by `std`.
+        std: see `mean`.
         device: where batches are delivered; the images are kept there too.
         sides: of the images in pixels, one for each epoch (small images first cost less); the last
             one holds for all later epochs. Without any, images keep their size.
@@ -306,11 +301,9 @@ class Batches:
     ) -> None:
         """Move the split to the device and set up the order of batches."""
         self.split, self.device, self.sides = split, device, list(sides)
-        self.images = split.images[:0, None]
+        self.images, self.labels = split.images[:0, None], split.labels.to(device)
         self.set_epoch(0)
-        self.labels = split.labels.to(device)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.batch_size, self.shuffle = batch_size, shuffle
         self.mean, self.std = mean, std
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -328,10 +321,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of one epoch."""
-        count = len(self.labels)
-        order = torch.arange(count)
+        order = torch.arange(len(self.labels))
         if self.shuffle:
-            order = torch.randperm(count, generator=self.generator)
+            order = torch.randperm(len(order), generator=self.generator)
         for rows in order.to(self.labels.device).split(self.batch_size):
             pixels = self.images[rows].float()
             yield pixels.div_(255 * self.std).sub_(self.mean / self.std), self.labels[rows]

@@ -63,8 +63,7 @@ class Profile:
     def band(self, model: str, source: str) -> tuple[float, float]:
         """Return the lowest and the highest test accuracy that `model` should reach.
 
-        Each band was measured over several seeds and widened for other hardware. `smoke` and the
-        embedded sample train on too little for a band: there any accuracy will do.
+        They were measured over several seeds; in `smoke` and on the sample any accuracy will do.
         """
         low, high = self._setting("bands", model) if source == "full" else (0.0, 1.0)
         return low, high
@@ -95,9 +94,8 @@ class Profile:
             values = _table()[group][name]
         except KeyError:
             known = ", ".join(sorted(_table()[group]))
-            raise ProfileError(
-                f"profiles.toml has no [{group}] entry {name!r}. It has: {known}."
-            ) from None
+            message = f"profiles.toml has no [{group}] entry {name!r}. It has: {known}."
+            raise ProfileError(message) from None
         if self.place == "full-gpu":
             return values[-1]  # the fourth where there is one
         return values[NAMES.index(self.name)]
@@ -117,9 +115,8 @@ def current() -> Profile:
         device = torch.device(wanted)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ProfileError(
-            f"NB_DEVICE is {wanted!r}, which this machine cannot use: {error}"
-        ) from None
+        message = f"NB_DEVICE is {wanted!r}, which this machine cannot use: {error}"
+        raise ProfileError(message) from None
     name = os.environ.get("NB_PROFILE") or ("quick" if device.type == "cpu" else "full")
     if name not in NAMES:
         raise ProfileError(

@@ -72,14 +72,13 @@ def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Place images in larger empty squares with their centre of mass at the centre.
+    """Place images in larger squares, their centre of mass at the centre: uint8 `[n, side, side]`.
+
+    Ink that would fall outside is kept in by moving it less.
 
     Args:
         images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
-        side: side of the squares, in pixels.
-
-    Returns:
-        uint8 `[n, side, side]`; ink that would fall outside is kept in by moving it less.
+        side: of the squares, in pixels.
     """
     import torch
 
@@ -98,15 +97,12 @@ def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def placed(picture: Image.Image, side: int, proportions: str = "kept") -> np.ndarray:
-    """Return a letter as the models get it: fitted into a square, centred, with an even pen.
+    """Return a letter as the models get it: centred, with an even pen, uint8 `[side, side]`.
 
     Args:
         picture: mode L, cropped to the letter; 0 is paper, 255 is ink.
         side: of the square, in pixels.
         proportions: of the letter, `kept` or `adapted`; see `fitted`.
-
-    Returns:
-        uint8 `[side, side]`.
 
     Raises:
         ValueError: `proportions` is neither.

@@ -7,9 +7,11 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pooch
@@ -22,6 +24,7 @@ SLOW_BYTES = 8_000
 MOST_BYTES = 1_000_000_000  # ten times the largest archive: a server may go on for ever
 MODES = {"NBHELPERS_SAMPLE": ("auto", "never", "always"), "NBHELPERS_DAMAGED": ("stop", "skip")}
 
+T = TypeVar("T")
 _SILENT = "the server cannot be reached, or stalled"
 _silent_hosts: set[str] = set()  # those that this process has waited for once already
 
@@ -45,6 +48,7 @@ class Archive:
     path: str  # below the data folder and below a mirror: `mnist/name.gz`
     checksum: str  # `md5:f68b…` or its first digits; `git-blob:…`: the id that git gives the file
     urls: tuple[str, ...]  # its public homes, best first
+    notice: str = ""  # what is said once it has been fetched
 
 
 def project_folder() -> Path:
@@ -108,6 +112,25 @@ def cannot_write(path: Path, error: Exception) -> str:
     return f"{path} cannot be written to ({reason}). {advice}"
 
 
+def kept(path: Path, load: Callable[[], T | None], make: Callable[[Path], object]) -> T:
+    """Return what `load` finds at `path`; where that is None, one process has `make` write it.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    if (found := load()) is None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock", timeout=900):
+                if (found := load()) is None:
+                    with written(path) as unfinished:
+                        make(unfinished)
+                    found = load()
+        except OSError as error:
+            raise WriteError(cannot_write(path, error)) from error
+    return found
+
+
 def has_checksum(path: Path, checksum: str) -> bool:
     """Return whether the file at `path` exists and has the checksum of an `Archive`."""
     if not path.is_file():
@@ -119,44 +142,47 @@ def has_checksum(path: Path, checksum: str) -> bool:
     return pooch.file_hash(path, algorithm).startswith(digest)
 
 
-def fetch(archive: Archive) -> Path:
-    """Return the path of a verified copy of `archive`, getting it if need be.
+def cached(*archives: Archive) -> Path | None:
+    """Return the path of the first of `archives` of which a verified copy is here, if any is."""
+    paths = ((cached_path(archive), archive.checksum) for archive in archives)
+    return next((path for path, checksum in paths if has_checksum(path, checksum)), None)
 
-    A file takes its name only once its checksum holds. Processes wait for the one that came first.
+
+def fetch(*archives: Archive) -> Path:
+    """Return the path of a verified copy of the first of `archives` that can be had.
 
     Raises:
-        Unavailable: no source has it; lists what each answered.
-        SourceError: the data folder cannot be written to.
+        Unavailable: no source has any of them; lists what each answered.
+        WriteError: the data folder cannot be written to.
     """
-    target = cached_path(archive)
-    if has_checksum(target, archive.checksum):
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock", timeout=900):  # another process may be at it
-            if not has_checksum(target, archive.checksum):
-                _fetch_into(target, archive)
-    except OSError as error:
-        raise SourceError(cannot_write(target, error)) from error
-    return target
+    if path := cached(*archives):
+        return path
+    answers = []
+    for archive in archives:
+        try:
+            return kept(cached_path(archive), partial(cached, archive), partial(_get, archive))
+        except Unavailable as error:
+            answers.append(str(error))
+    raise Unavailable("\n".join(answers))
 
 
-def _fetch_into(target: Path, archive: Archive) -> None:
+def _get(archive: Archive, unfinished: Path) -> None:
     mirror = os.environ.get("NBHELPERS_MIRROR")
     places = [f"{mirror.rstrip('/')}/{archive.path}"] if mirror else []
     answers = []
     for place in (*places, *archive.urls):
         try:
-            with written(target) as unfinished:
-                get = _download if urlsplit(place).scheme in ("http", "https") else _copy
-                get(place, unfinished)
-                if not has_checksum(unfinished, archive.checksum):
-                    raise SourceError(f"{place}: wrong checksum, expected {archive.checksum}")
+            get = _download if urlsplit(place).scheme in ("http", "https") else _copy
+            get(place, unfinished)
+            if not has_checksum(unfinished, archive.checksum):
+                raise SourceError(f"{place}: wrong checksum, expected {archive.checksum}")
         except SourceError as error:
             answers.append(str(error))
         else:
             for answer in answers:  # a source that lied or broke off is worth knowing about
                 print(f"{archive.path}: {answer}; the next source had it.")
+            if archive.notice:
+                print(f"{archive.path}: {archive.notice}")
             return
     tried = "".join(f"\n  - {answer}" for answer in answers) or "\n  - no mirror, no public home"
     raise Unavailable(

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from nbhelpers import networks, profile, training
+from nbhelpers import networks, training
 from nbhelpers.augmentation import RandomWarp
 from nbhelpers.data import Batches, Split
 from nbhelpers.recipes import COMPACT_CNN
@@ -30,7 +30,6 @@ from nbhelpers.training import History
 CHANGES = ("degrees", "scale", "shear", "shift", "stretch", "bend")
 BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
-profile.keep_memory()
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 folder = Path(sys.argv[1])
 job = training.load_checkpoint(folder / "sweep.pt")

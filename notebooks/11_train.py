@@ -17,11 +17,10 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nbhelpers import networks, profile, training
+from nbhelpers import networks, training
 from nbhelpers.data import Batches, Split
 from nbhelpers.recipes import LENET
 
-profile.keep_memory()
 folder = Path(sys.argv[1])
 job = training.load_checkpoint(folder / "job.pt")
 local = int(os.environ["LOCAL_RANK"])  # the number of this process on its machine

@@ -1,8 +1,6 @@
 import gzip
 import hashlib
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +21,6 @@ def idx_file(path, values, magic=None, cut=None, missing=0):
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-
-
-def test_reads_what_torchvision_reads(tmp_path, images):
-    from torchvision.datasets.mnist import read_image_file
-
-    path = idx_file(tmp_path / "a.gz", images)
-    (tmp_path / "a").write_bytes(gzip.decompress(path.read_bytes()))
-    assert torch.equal(
-        torch.from_numpy(read_idx(path, (5, 28, 28))), read_image_file(str(tmp_path / "a"))
-    )
 
 
 @pytest.mark.promise(
@@ -82,12 +70,6 @@ def test_archives_have_checksums_and_several_homes():
     }
     for name, archive in archives.items():
         assert archive.urls == tuple(url + name for url in MNIST.mirrors) and len(archive.urls) > 1
-
-
-def test_data_needs_no_torchvision():
-    program = "import sys; from nbhelpers import data; data.mnist_archives(); "
-    program += "sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 # ------------------------------------------------------------------------ the embedded sample

@@ -272,8 +272,8 @@ def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu")):
         monkeypatch.setenv(name, value)
     with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
-        first.stdout.readline()  # it is printed with the name of the notebook that now begins
         try:
+            assert first.stdout.readline()  # printed with the name of the notebook that now begins
             second = main(["run"])  # in this process, which has imported all that it needs
         finally:
             (folder / "go").touch()
@@ -297,7 +297,7 @@ started = time.perf_counter()
 print(data.mnist(profile.current()).source)
 for part in (tamil.TRAIN, tamil.TEST):
     try:
-        tamil.fetch(part)
+        sources.fetch(*part)
     except sources.Unavailable:
         print("unavailable")
 print("seconds", time.perf_counter() - started)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -253,6 +254,34 @@ def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
     monkeypatch.setenv("NBHELPERS_DAMAGED", "ignore")
     with pytest.raises(sources.SourceError, match=r"'ignore'\. Expected stop or skip"):
         tamil.tamil(profile.current(), side=32)
+
+
+def zipped(path, contents):
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_every_kind_of_damage_is_found(tmp_path, monkeypatch, what):
+    content = DAMAGE[what](picture(), np.random.default_rng(1))
+    letters = {"usr_1/000t01.tiff": picture(), "usr_1/001t01.tiff": content}
+    path = zipped(tmp_path / "letters.zip", letters)
+    with pytest.raises(DataError, match=r"^1 of the 2 images in .*\n  usr_1/001t01.tiff: "):
+        tamil.read_characters(path, 32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert tamil.read_characters(path, 32).labels.tolist() == [0]
+
+
+def test_damaged_images_with_a_ground_truth(tmp_path, monkeypatch):
+    contents = {"00000.tiff": picture(), "00001.tiff": b"", "00002.tiff": picture((60, 90))}
+    contents["ground_truth.txt"] = b"00000 5\n00001 6\n00002 7\n"
+    path = zipped(tmp_path / "letters.zip", contents)
+    with pytest.raises(DataError, match="1 of the 3 images"):
+        tamil.read_characters(path, 32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert tamil.read_characters(path, 32).labels.tolist() == [5, 7]
 
 
 @PROMISE

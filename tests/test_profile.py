@@ -10,20 +10,13 @@ from nbhelpers.profile import ProfileError
 TABLE = tomllib.loads(Path(profile.__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
 
 
-def test_default_follows_the_device():
-    run = profile.current()
-    assert run.name == ("full" if torch.cuda.is_available() else "quick")
-
-
-def test_unknown_profile_is_refused(monkeypatch):
-    monkeypatch.setenv("NB_PROFILE", "fast")
-    with pytest.raises(ProfileError, match=r"'fast'.*smoke, quick, full"):
-        profile.current()
-
-
-def test_unknown_device_is_refused(monkeypatch):
-    monkeypatch.setenv("NB_DEVICE", "abacus")
-    with pytest.raises(ProfileError, match="abacus"):
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [("NB_PROFILE", "fast", "'fast'.*smoke, quick, full"), ("NB_DEVICE", "abacus", "abacus")],
+)
+def test_unknown_profile_or_device(monkeypatch, setting, value, message):
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(ProfileError, match=message):
         profile.current()
 
 
@@ -49,6 +42,7 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
     monkeypatch.setenv("NB_PROFILE", name)
     run, table = profile.current(), TABLE
     assert all(run.epochs(entry) >= 1 for entry in table["epochs"])
+    assert all(values == sorted(values) for values in table["epochs"].values())
     rows = [values for group in GROUPS for values in table[group].values()]
     assert {len(values) for values in rows} <= {3, 4}
     assert all(0.5 < run.published(entry) < 1 for entry in table["published"])
@@ -60,10 +54,6 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
             widest = 0.03 if high > 0.93 else 0.12
             assert round(high - low, 4) <= widest, f"{entry}: too wide to say something"
     assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
-
-
-def test_smoke_is_quicker_than_quick_and_quick_than_full():
-    assert all(values == sorted(values) for values in TABLE["epochs"].values())
 
 
 def test_stages_name_the_side_of_every_epoch():
@@ -87,12 +77,6 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
         run = profile.Profile(name, torch.device(device), seed=1)
         assert run.side("resnet") == table["resnet"][place]
     assert profile.Profile("full", torch.device("cuda"), 1).count("lenet_seeds") == 3
-
-
-def test_each_kind_of_setting_has_a_name_of_its_own():
-    run = profile.Profile("quick", torch.device("cpu"), seed=1)
-    assert run.size("train") is None and run.size("resnet_train") == 8_000
-    assert 0 < run.share("tamil_changes") <= 1
 
 
 @pytest.mark.parametrize(

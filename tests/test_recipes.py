@@ -131,7 +131,7 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys
     "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
 )
 def test_the_compact_cnn_is_that_of_notebook_7(run, monkeypatch):
-    monkeypatch.setattr(profile.Profile, "size", lambda *_: 100)  # as in `full`
+    monkeypatch.setattr(profile.Profile, "share", lambda *_: 1.0)  # as in `full`
     marks = ["hands = augmentation.RandomWarp("]
     letters = noise(64, 156)
     scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters})

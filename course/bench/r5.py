@@ -68,8 +68,8 @@ class Clock(vision.Callback):
 
 def files(folder: Path, held_out: set[int]) -> pd.DataFrame:
     """Unpack HPL Tamil into `folder`; return each file, its label, and whether to look at it."""
-    for part, archive in (("train", tamil.TRAIN), ("test", tamil.TEST)):
-        with tarfile.open(tamil.fetch(archive)) as packed:
+    for part, archives in (("train", tamil.TRAIN), ("test", tamil.TEST)):
+        with tarfile.open(sources.fetch(*archives)) as packed:
             packed.extractall(folder / part, filter="data")
     rows = []
     for path in sorted(folder.glob("train/**/[0-9]*.tiff")):

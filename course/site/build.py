@@ -186,7 +186,8 @@ def _write_api(folder: Path, modules: dict[str, str]) -> None:
     index = (SITE / "templates" / "api.md").read_text(encoding="utf-8")
     _write(folder / "index.md", TEMPLATES.from_string(index).render(modules=listed))
     for name, (short, _) in listed.items():
-        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        page = f".. automodule:: {name}\n   :members:\n   :ignore-module-all:\n"
+        page = f"# {name}\n\n```{{eval-rst}}\n{page}```\n"
         _write(folder / f"{short}.md", page)
 
 

@@ -34,15 +34,8 @@ def transliteration(text: str) -> str:
 
 
 def named(text: str) -> str:
-    """Return the letter with its transliteration, `கி (ki)`, for tables and printed text.
-
-    A browser draws those with the fonts of its own machine; where it has no Tamil, the
-    transliteration still tells the letter.
-    """
+    """Return the letter with its transliteration, `கி (ki)`, for machines without a Tamil font."""
     return f"{text} ({transliteration(text)})"
-
-
-# ------------------------------------------------------------------------------- strokes and font
 
 
 @cache

@@ -36,10 +36,7 @@ SHARP = np.radians(50)  # a stroke that turns more than this has a corner
 
 
 def use_in_plots() -> None:
-    """Let every later figure show Tamil letters: in titles, ticks and captions.
-
-    The font comes after matplotlib's own, so that all other text stays as it was.
-    """
+    """Let every later figure show Tamil letters; all other text stays as it was."""
     _register_font()
     rcParams["font.family"] = ["DejaVu Sans", FAMILY]
 
@@ -110,7 +107,7 @@ def _glyph(strokes: tuple[np.ndarray, ...]) -> tuple[Glyph, int]:
     pen = TTGlyphPen(None)
     placed = [SCALE * stroke + (PEN, 0) for stroke in strokes]
     for stroke in placed:
-        for contour in outlines(stroke, PEN, DOT):
+        for contour in _outlines(stroke):
             first, *others = np.round(contour).astype(int).tolist()
             pen.moveTo(first)
             for point in others:
@@ -120,39 +117,28 @@ def _glyph(strokes: tuple[np.ndarray, ...]) -> tuple[Glyph, int]:
     return pen.glyph(), round(right) + PEN
 
 
-def outlines(stroke: np.ndarray, pen: float, dot: float) -> list[np.ndarray]:
-    """Return the outlines of a stroke drawn with a round pen, float `[points, 2]`, all clockwise.
-
-    They overlap; what lies inside any of them is ink (the non-zero rule of TrueType).
-
-    Args:
-        stroke: float `[points, 2]`; one point is a dot.
-        pen: its width.
-        dot: radius of a dot.
-    """
+def _outlines(stroke: np.ndarray) -> list[np.ndarray]:
+    """Return what a round pen draws: outlines `[points, 2]`, clockwise; they may overlap."""
     if len(stroke) == 1:
         angles = -np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        return [stroke[0] + dot * _directions(angles)]
+        return [stroke[0] + DOT * _directions(angles)]
     steps = np.diff(stroke, axis=0)
     headings = np.arctan2(steps[:, 1], steps[:, 0])
     turns = np.abs((np.diff(headings) + np.pi) % (2 * np.pi) - np.pi)
     # Cut at corners: each part is smooth, so its outline does not turn over, and the round ends
     # of two parts make a round corner.
     corners = [0, *(np.flatnonzero(turns > SHARP) + 1), len(stroke) - 1]
-    return [
-        _tube(stroke[a : b + 1], np.unwrap(headings[a:b]), pen / 2) for a, b in pairwise(corners)
-    ]
+    return [_tube(stroke[a : b + 1], np.unwrap(headings[a:b])) for a, b in pairwise(corners)]
 
 
-def _tube(line: np.ndarray, headings: np.ndarray, radius: float) -> np.ndarray:
+def _tube(line: np.ndarray, headings: np.ndarray) -> np.ndarray:
     at_points = np.concatenate([headings[:1], (headings[1:] + headings[:-1]) / 2, headings[-1:]])
-    sideways = radius * _directions(at_points + np.pi / 2)
+    sideways = PEN / 2 * _directions(at_points + np.pi / 2)
     turn = np.linspace(np.pi / 2, -np.pi / 2, 7)[1:-1]
-    last = line[-1] + radius * _directions(at_points[-1] + turn)
-    first = line[0] + radius * _directions(at_points[0] + np.pi + turn)
+    last = line[-1] + PEN / 2 * _directions(at_points[-1] + turn)
+    first = line[0] + PEN / 2 * _directions(at_points[0] + np.pi + turn)
     return np.vstack([line + sideways, last, (line - sideways)[::-1], first])
 
 
 def _directions(angles: np.ndarray) -> np.ndarray:
-    """Return unit vectors, float `[n, 2]`."""
     return np.column_stack([np.cos(angles), np.sin(angles)])
