@@ -46,13 +46,14 @@ def updated(root: Path) -> dict[Path, str]:
     tables = [table(some, compared) for some in results.by_data_set(entries).values()]
     contents = {
         root / "README.md": {
+            "minutes": minutes(root),
             "results": short_table(entries),
             "wild": wild(entries),
-            "bench": bench(results.records(root / "results" / "bench-cpu")),
             "promises": promises.short_table(root),
         },
         root / "course" / "site" / "results.md": {
             "results": "\n\n".join([*tables, conditions(entries)]),
+            "bench": bench(results.records(root / "results" / "bench-cpu")),
             "promises": promises.table(root),
         },
     }
@@ -72,6 +73,20 @@ def updated(root: Path) -> dict[Path, str]:
 
 def _records(root: Path) -> list[dict]:
     return results.records(root / "results" / results.REFERENCE)
+
+
+def minutes(root: Path) -> str:
+    """Return a Markdown table of the minutes that each notebook took, and all of them."""
+    took = results.read(root / "results" / "durations.json")
+    rows = [
+        [
+            f"`{place.removesuffix('-cpu')}`",
+            *(f"{took[place][name] / 60:.1f}" for name in took[place]),
+        ]
+        for place in ("quick-cpu", "full-cpu")
+    ]
+    heads = [str(int(name[:2])) if name[0].isdigit() else "all" for name in took["full-cpu"]]
+    return markdown(["minutes", *heads], rows)
 
 
 def short_table(entries: list[dict]) -> str:
