@@ -77,7 +77,6 @@ data: $(READY) ## fetch the data sets and check them
 bench: $(READY) ## the published ways of training and loading beside ours, on this machine
 	$(PY) course/bench/bench.py
 	$(PY) course/bench/loading.py
-	$(PY) course/bench/waiting.py
 
 readme: $(READY) ## write the measured results into the README
 	$(PY) -m course readme

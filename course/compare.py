@@ -11,9 +11,7 @@ from nbhelpers.sources import artifacts_root, project_folder
 def run(wanted: list[str], profile: str | None = None) -> int:
     """Print a line for each model; return 1 if one lies outside its expected band, else 0.
 
-    Args:
-        wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
-        profile: only runs of this one; all of them if None.
+    Wanted are numbers such as `01`, all notebooks if empty; of runs all, or those of a profile.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist, or nothing has been run.

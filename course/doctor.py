@@ -14,10 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def report() -> int:
-    """Print the report; return 0 if every package is here, 1 otherwise.
-
-    Data that is not here yet is no fault: a run fetches it, or uses the embedded sample.
-    """
+    """Print the report; return 0 if every package is here, else 1. A run fetches missing data."""
     missing = []
     print(f"Python             {platform.python_version()} ({sys.executable})")
     for name in required_packages(PROJECT / "requirements.txt"):
@@ -26,12 +23,9 @@ def report() -> int:
         except PackageNotFoundError:
             print(f"{name:<19}missing")
             missing.append(name)
-    free = shutil.disk_usage(PROJECT).free / 1e9
-    print(f"disk               {free:.0f} GB free")
+    print(f"disk               {shutil.disk_usage(PROJECT).free / 1e9:.0f} GB free")
     if missing:
-        print(
-            f"missing            {', '.join(missing)}; `make doctor` installs the course's packages"
-        )
+        print(f"missing            {', '.join(missing)}; `make doctor` installs them")
         return 1
     _report_profile()
     _report_data()
@@ -73,13 +67,18 @@ def _report_data() -> None:
 
     print(f"data               {_place(sources.data_folder(), 'NBHELPERS_DATA')}")
     print(f"artifacts          {_place(sources.artifacts_root(), 'NBHELPERS_ARTIFACTS')}")
-    print(
-        f"mirror             {os.environ.get('NBHELPERS_MIRROR') or 'none (see NBHELPERS_MIRROR)'}"
-    )
-    here = [bool(sources.cached(archive)) for archive in data.mnist_archives()]
-    _report_archives("MNIST", here, "the embedded sample")
-    here = [bool(sources.cached(*part)) for part in (tamil.TRAIN, tamil.TEST)]
-    _report_archives("HPL Tamil", here, "synthetic writers")
+    mirror = os.environ.get("NBHELPERS_MIRROR")
+    print(f"mirror             {mirror or 'none (see NBHELPERS_MIRROR)'}")
+    mnist = [bool(sources.cached(archive)) for archive in data.mnist_archives()]
+    hpl = [bool(sources.cached(*part)) for part in (tamil.TRAIN, tamil.TEST)]
+    for name, here, stand_in in (
+        ("MNIST", mnist, "the embedded sample"), ("HPL Tamil", hpl, "synthetic writers"),
+    ):  # fmt: skip
+        said = f"{sum(here)} of {len(here)} archives here; `make data` fetches the others. "
+        said = "here, verified" if all(here) else f"{said}Where it cannot, runs use {stand_in}."
+        if sources.mode("NBHELPERS_SAMPLE") == "always":
+            said = f"{stand_in}, as NBHELPERS_SAMPLE says"
+        print(f"{name:<19}{said}")
 
 
 def _place(folder: Path, setting: str) -> str:
@@ -88,17 +87,3 @@ def _place(folder: Path, setting: str) -> str:
     if os.access(nearest, os.W_OK):
         return str(folder)
     return f"{folder} (cannot be written to: set {setting} to a folder that can be)"
-
-
-def _report_archives(name: str, here: list[bool], stand_in: str) -> None:
-    from nbhelpers import sources
-
-    if sources.mode("NBHELPERS_SAMPLE") == "always":
-        print(f"{name:<19}{stand_in}, as NBHELPERS_SAMPLE says")
-    elif all(here):
-        print(f"{name:<19}here, verified")
-    else:
-        print(
-            f"{name:<19}{sum(here)} of {len(here)} archives here; `make data` fetches the others. "
-            f"Where it cannot, runs use {stand_in}."
-        )

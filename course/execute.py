@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from nbclient import NotebookClient
@@ -59,11 +60,10 @@ def run(
     Args:
         wanted: numbers such as `01`, or the beginning of a name; all notebooks if empty.
         force: execute those too that have not changed since they were last executed.
-        publish: also write the executed notebooks over the committed ones, and their records to
-            `results/`.
-        jobs: how many run at once, at least 1. On a CPU 2 by default, as one can compute while
-            another imports or draws, and at most as many as it has threads. Otherwise 1, and for
-            `publish`, since seconds that others read should be of one training alone.
+        publish: also write the notebooks over the committed ones, and records to `results/`.
+        jobs: how many run at once. On a CPU 2 by default, as one can compute while another imports
+            or draws, and at most as many as it has threads. Otherwise 1, and for `publish`, since
+            seconds that others read should be of one training alone.
 
     Raises:
         FileNotFoundError: `wanted` names a notebook that does not exist.
@@ -209,11 +209,8 @@ def _prepare(
     return settings
 
 
-Begin = Callable[[Path, Path, dict[str, str]], "Future[str | None]"]
-
-
 @contextlib.contextmanager
-def _kernels(jobs: int) -> Iterator[Begin]:
+def _kernels(jobs: int) -> Iterator[Callable[[Path, Path, dict[str, str]], "Future[str | None]"]]:
     """Give a function that begins to execute a notebook in a thread; Ctrl-C kills all kernels."""
     clients: dict[Future, NotebookClient] = {}
 
@@ -323,10 +320,7 @@ def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:
 
 
 def _publish_model(notebook: str, here: profile.Profile) -> None:
-    """Publish the model that a notebook has trained, if it is one that comes with the course.
-
-    Only what `full` has trained on the real data comes with it.
-    """
+    """Publish a notebook's model, if it comes with the course: of `full`, on the real data."""
     from handwriting import models, saving
     from nbhelpers import data, tamil
 
@@ -344,8 +338,6 @@ def _publish_model(notebook: str, here: profile.Profile) -> None:
 
 def _print_summary(rows: list[_Row], place: str) -> None:
     """Print a line for each model, of a notebook's newest record: on the real data or a sample."""
-    import pandas as pd
-
     lines = []
     for row in rows:
         paths = artifacts_root().glob(f"{place}*/records/{row.name}.json")

@@ -46,13 +46,14 @@ def updated(root: Path) -> dict[Path, str]:
     tables = [table(some, compared) for some in results.by_data_set(entries).values()]
     contents = {
         root / "README.md": {
+            "minutes": minutes(root),
             "results": short_table(entries),
             "wild": wild(entries),
-            "bench": bench(results.records(root / "results" / "bench-cpu")),
             "promises": promises.short_table(root),
         },
         root / "course" / "site" / "results.md": {
             "results": "\n\n".join([*tables, conditions(entries)]),
+            "bench": bench(results.records(root / "results" / "bench-cpu")),
             "promises": promises.table(root),
         },
     }
@@ -74,6 +75,20 @@ def _records(root: Path) -> list[dict]:
     return results.records(root / "results" / results.REFERENCE)
 
 
+def minutes(root: Path) -> str:
+    """Return a Markdown table of the minutes that each notebook took, and all of them."""
+    took = results.read(root / "results" / "durations.json")
+    rows = [
+        [
+            f"`{place.removesuffix('-cpu')}`",
+            *(f"{took[place][name] / 60:.1f}" for name in took[place]),
+        ]
+        for place in ("quick-cpu", "full-cpu")
+    ]
+    heads = [str(int(name[:2])) if name[0].isdigit() else "all" for name in took["full-cpu"]]
+    return markdown(["minutes", *heads], rows)
+
+
 def short_table(entries: list[dict]) -> str:
     """Return a Markdown table of the models in `MAIN`."""
     heads = ["data", "notebook", "model", "published", "test accuracy", "95 % interval"]
@@ -90,23 +105,22 @@ def short_table(entries: list[dict]) -> str:
 def table(entries: list[dict], compared: dict) -> str:
     """Return a Markdown table of one data set's records, the published numbers beside ours.
 
-    Args:
-        entries: the records.
-        compared: notebook 10's record, with the costs and the seeds; empty where there is none.
+    Costs and seeds are those of `compared`, notebook 10's record, or none where it is empty.
     """
     data = entries[0]["data"]
     heads = [
         "notebook", "model", "published", "test accuracy", "95 % interval", "over seeds",
         "averaged over classes", "parameters", "multiply-adds", "training",
     ]  # fmt: skip
-    costs = compared.get("costs", {}).get(data["name"], {})
-    seeds = compared.get("seeds", {}).get(data["name"], {})
+    costs, seeds = (compared.get(key, {}).get(data["name"], {}) for key in ("costs", "seeds"))
     rows = []
     for entry in entries:
         for m in entry["models"]:
             work = costs.get(m["name"], {}).get("multiply-adds")
+            some = seeds.get(m["name"])
             rows.append([
-                _link(entry), *_accuracy(m), _over_seeds(seeds.get(m["name"])),
+                _link(entry), *_accuracy(m),
+                f"{statistics.mean(some):.4f} ± {statistics.stdev(some):.4f}" if some else "–",
                 f"{m['test_class_averaged_accuracy']:.4f}", f"{m['parameters']:,}",
                 f"{work:,}" if work else "–", f"{m['train_seconds']:.0f} s",
             ])  # fmt: skip
@@ -127,30 +141,19 @@ def _accuracy(model: dict) -> tuple[str, str, str, str]:
     return model["name"], published, f"**{model['test_accuracy']:.4f}**", interval
 
 
-def _over_seeds(accuracies: list[float] | None) -> str:
-    if not accuracies:
-        return "–"
-    return f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
-
-
 def conditions(entries: list[dict]) -> str:
-    """Return where the records were measured: the machine of most notebooks, then the others.
-
-    Args:
-        entries: the results records of one profile, at least one.
-    """
+    """Return where the records of one profile were measured: most of them, then the others."""
     machines: dict[str, dict[str, None]] = {}
     for entry in entries:
         where = "{threads} CPU cores ({device}) with torch {torch}".format(**entry["environment"])
         machines.setdefault(where, {})[entry["notebook"][:2]] = None  # a notebook may have two
     (usual, _), *others = sorted(machines.items(), key=lambda item: -len(item[1]))
-    exceptions = "".join(
-        f"; notebook{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} on {where}"
-        for where, numbers in others
-    )
+    places = [usual]
+    for where, numbers in others:
+        places.append(f"notebook{'s' * (len(numbers) > 1)} {', '.join(numbers)} on {where}")
     return (
-        f"Measured on the real data at the `{entries[0]['profile']}` profile, on {usual}"
-        f"{exceptions}. "
+        f"Measured on the real data at the `{entries[0]['profile']}` profile, on "
+        f"{'; '.join(places)}. "
         "Training seconds leave validation out. “Published” is the test accuracy that the recipe "
         "reports. “Over seeds” is the mean of several trainings and their standard deviation, "
         "multiply-adds are those of one image (both measured in notebook 10)."
@@ -177,15 +180,8 @@ def wild(entries: list[dict]) -> str:
 
 def bench(entries: list[dict]) -> str:
     """Return what `make bench` measured, as far as there are records of it."""
-    parts = [
-        write_part(entry)
-        for key, write_part in (
-            ("contests", speed), ("our_loader", loading), ("milliseconds_a_step", waiting),
-        )
-        for entry in entries
-        if key in entry
-    ]  # fmt: skip
-    return "\n\n".join(parts)
+    parts = (("contests", speed), ("our_loader", loading))
+    return "\n\n".join(told(entry) for key, told in parts for entry in entries if key in entry)
 
 
 def speed(entry: dict) -> str:
@@ -206,31 +202,11 @@ def speed(entry: dict) -> str:
                     f"{got['seconds']:.1f}{'' if got['reached'] else ', given up'}",
                     ratio if way == "ours" else "",
                 ])  # fmt: skip
-    return f"On {_processor(entry)}:\n\n" + markdown([*heads, "times faster"], rows)
-
-
-def waiting(entry: dict) -> str:
-    """Return a Markdown table of what threads that wait cost."""
-    steps = entry["milliseconds_a_step"]
-    settings = [*next(iter(next(iter(steps.values())).values()))]
-    rows = [
-        [name, beside, *(f"{times[setting]:.1f}" for setting in settings)]
-        for name, by_company in steps.items()
-        for beside, times in by_company.items()
-    ]
-    return (
-        f"A training step in milliseconds, on {_processor(entry)}. Threads that wait for one "
-        "another keep a core busy as libgomp comes, and for a shorter time with our setting "
-        "(`nbhelpers/waiting_threads.pth`):\n\n" + markdown(["network", "beside", *settings], rows)
-    )
-
-
-def _processor(entry: dict) -> str:
     facts = entry["environment"]
     where = "{threads} cores ({device})".format(**facts)
-    if "numbers" in facts:
+    if "numbers" in facts:  # which older records do not tell
         where += ", {instructions} instructions, training in {numbers}".format(**facts)
-    return where
+    return f"On {where}:\n\n" + markdown([*heads, "times faster"], rows)
 
 
 def loading(entry: dict) -> str:

@@ -23,10 +23,7 @@ SETTINGS = ("SAMPLE", "MIRROR", "ARTIFACTS", "DAMAGED")
 def stamp(notebook: Path, place: str, root: Path) -> str:
     """Return the digest of a notebook's code, the files it uses, and the settings of this machine.
 
-    Args:
-        notebook: its path.
-        place: the profile and the kind of device, such as `full-cpu`.
-        root: the folder that holds `nbhelpers/` and `handwriting/`.
+    Place is the profile and the kind of device, such as `full-cpu`; `root` holds `nbhelpers/`.
     """
     parts = [place, *(os.environ.get(f"NBHELPERS_{name}", "") for name in SETTINGS)]
     parts += map(version, LIBRARIES)

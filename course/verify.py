@@ -1,8 +1,8 @@
 """Execute notebooks twice, each time from scratch, and say what came out differently.
 
 nbval executes the copies that the first run leaves again, and compares what each cell shows,
-pictures byte for byte. `verify.cfg` names what may differ, which are times; a cell with the tag
-`times`, such as one that draws seconds, is not compared. Recorded answers must be the same.
+pictures byte for byte, but for a cell with the tag `nbval-ignore-output`, such as one that draws
+seconds. `verify.cfg` names what may differ, which are times. Recorded answers must be the same.
 """
 
 import os
@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import nbformat
 import numpy as np
 
 from course import execute, results
 from nbhelpers.sources import project_folder
 
-TAG = "times"
 COMMAND = [
     sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
     "-p", "course.verify", "-o", "norecursedirs=", "--nbval", "--nbval-current-env",
@@ -30,9 +28,8 @@ COMMAND = [
 def run(wanted: list[str], full: list[str]) -> int:
     """Execute notebooks twice below `build/verify/`; return 0 if all went well and nothing differs.
 
-    Args:
-        wanted: numbers such as `01` of notebooks for the smoke profile; all of them if empty.
-        full: those for the full profile; none if empty.
+    Wanted are numbers such as `01` for the smoke profile, all of them if empty, and `full` those
+    for the full profile.
 
     Raises:
         FileNotFoundError: `wanted` or `full` names a notebook that does not exist.
@@ -50,27 +47,16 @@ def run(wanted: list[str], full: list[str]) -> int:
             settings = {"NB_HEADLESS": "1", "NB_PROFILE": profile}
             for path in paths:
                 print(f"first run: {path.stem}, {profile} …", flush=True)
-                if error := _execute(path, folder, settings):
+                place = {"NBHELPERS_ARTIFACTS": str(folder / "first"), **settings}
+                if error := execute.notebook(path, folder / profile / path.name, **place):
                     print(error)
                     return 1
+                for script in path.parent.glob(f"{path.name[:2]}_*.py"):
+                    shutil.copy(script, folder / profile)
             print(f"second run, {profile} …", flush=True)
             found |= _again(paths, folder, settings)
         results.write(folder / "outcome.json", found)
     return int(any(found.values()))
-
-
-def _execute(path: Path, folder: Path, settings: dict[str, str]) -> str | None:
-    """Execute a notebook for the first time; return what went wrong."""
-    copy = folder / settings["NB_PROFILE"] / path.name
-    error = execute.notebook(path, copy, **settings, NBHELPERS_ARTIFACTS=str(folder / "first"))
-    content = nbformat.read(copy, as_version=4)
-    for cell in content.cells:
-        if TAG in cell.metadata.get("tags", []):
-            cell.metadata["tags"].append("nbval-ignore-output")
-    nbformat.write(content, copy)
-    for script in path.parent.glob(f"{path.name[:2]}_*.py"):
-        shutil.copy(script, copy.parent)
-    return error
 
 
 def _again(paths: list[Path], folder: Path, settings: dict[str, str]) -> dict[str, int]:

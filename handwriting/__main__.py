@@ -64,18 +64,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
     entries = []
     for picture in pictures:
-        empty = dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
-        entries.append({"file": picture} | empty)
+        entry = {"file": picture}
+        entry |= dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
+        entries.append(entry)
         try:
-            answer = reader.read(picture)
+            said, stream = reader.read(picture), sys.stdout
         except InkError as error:
             said, stream = str(error).removeprefix(f"{picture}: "), sys.stderr
-            entries[-1]["error"] = said
+            entry["error"] = said
         else:
-            said, stream = answer, sys.stdout
-            first, choices = answer.choices[0], [vars(choice) for choice in answer.choices]
-            entries[-1] |= {"answer": first.text, "probability": first.probability}
-            entries[-1] |= {"sure": answer.sure, "choices": choices}
+            entry["answer"], entry["probability"] = (
+                said.choices[0].text,
+                said.choices[0].probability,
+            )
+            entry["sure"], entry["choices"] = said.sure, [vars(choice) for choice in said.choices]
         if not as_json:
             print(f"{picture}: {said}", file=stream, flush=True)
     if as_json:

@@ -22,11 +22,10 @@ class ModelError(RuntimeError):
 class Card:
     """What a user of a model must know. What is None is measured by `saving.save`.
 
-    The ONNX file contains the normalisation `(value / 255 - mean) / std`, and divides logits by the
-    temperature before the softmax. `results` has `validation_accuracy`, `test_accuracy`,
-    `test_ci95` and `test_images`; `data` the `name`, `source` and `fingerprint` of the data set;
-    `made_with` the `profile`, the versions and the hardware. That of a published model also tells
-    the `half_precision_cost` in validation accuracy, the `licence`, and how to `retrain` it.
+    `results` has `validation_accuracy`, `test_accuracy`, `test_ci95` and `test_images`; `data` the
+    `name`, `source` and `fingerprint` of the data set; `made_with` the `profile`, the versions and
+    the hardware. That of a published model also tells the `half_precision_cost` in validation
+    accuracy, the `licence`, and how to `retrain` it.
     """
 
     name: str  # of the files
@@ -36,9 +35,9 @@ class Card:
     form: str  # of `shapes.FORMS`: whether `ink.to_mnist` or `ink.to_tamil` prepares a picture
     side: int  # of the images that the model gets, in pixels
     proportions: str  # of the characters in them; see `shapes.fitted`
-    mean: float
+    mean: float  # the ONNX file contains the normalisation `(value / 255 - mean) / std`
     std: float
-    temperature: float | None = None
+    temperature: float | None = None  # by which it divides logits before the softmax
     threshold: float | None = None  # the smallest probability of a sure answer
     results: dict[str, Any]
     data: dict[str, str]
@@ -63,16 +62,15 @@ class Card:
         return dict(alphabet.class_table()).get(text, "")
 
     def strokes(self, text: str) -> list[list[list[int]]]:
-        """Return how a pen writes a Tamil letter; of other characters nothing.
+        """Return how a pen writes a Tamil letter, in lists of `[x, y]`, y down; of others nothing.
 
-        Each stroke is a list of `[x, y]`, y down; see `alphabet.pen_strokes`.
+        See `alphabet.pen_strokes`.
         """
         if not self.transliteration(text):
             return []
         from nbhelpers.tamil import alphabet
 
-        number = [name for name, _ in alphabet.class_table()].index(text)
-        strokes = alphabet.pen_strokes()[number]
+        strokes = alphabet.pen_strokes()[list(dict(alphabet.class_table())).index(text)]
         return [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes]
 
 

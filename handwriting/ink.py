@@ -18,11 +18,10 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from handwriting.paper import EIGHT, cut, found
-from handwriting.pictures import InkError, Picture
+from handwriting.pictures import InkError as InkError  # for who imports `ink` alone
+from handwriting.pictures import Picture
 from nbhelpers import shapes
 from nbhelpers.shapes import INK
-
-__all__ = ["InkError", "Picture", "Steps", "to_form", "to_mnist", "to_tamil"]
 
 FINE = INK["fine"]  # longest side of a character while its pen is measured and redrawn, in pixels
 HALF = INK["half"]  # what counts as ink, of 255, on the edge of a stroke
@@ -61,10 +60,11 @@ def to_mnist(picture: Picture) -> Steps:
     """
     ink, crop = found(picture)
     fine, pen = _measured(crop)
+    drawn = crop
     if pen > MNIST_PENS[1]:
         drawn = _thinner(fine, pen, MNIST_USUAL[1])
-    else:
-        drawn = _thicker(fine, pen, MNIST_USUAL[0]) if pen < MNIST_PENS[0] else crop
+    elif pen < MNIST_PENS[0]:
+        drawn = _around(fine > HALF, FINE * (MNIST_USUAL[0] - pen) / 2)
     scale = INK["mnist_box"] / max(drawn.shape)
     size = tuple(max(1, round(side * scale)) for side in drawn.shape[::-1])
     small = np.asarray(Image.fromarray(drawn).resize(size, Image.Resampling.BOX), np.float32)
@@ -97,9 +97,8 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
     """Bring a picture to the form that a model's card names: `to_mnist` or `to_tamil`.
 
-    It is resized to the side of the model's images, in pixels, as those are that models learn from.
-    The proportions are for `to_tamil`; MNIST's form always keeps them. An unknown form is a
-    ValueError.
+    It is resized to the side of the model's images, in pixels. The proportions are for `to_tamil`;
+    MNIST's form always keeps them. An unknown form is a ValueError.
     """
     shapes.form(form)
     steps = to_mnist(picture) if form == "mnist" else to_tamil(picture, proportions)
@@ -126,13 +125,6 @@ def _thinner(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:
     return cut((drawn * 255).astype(np.uint8))
 
 
-def _thicker(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:
-    """Return the character with ink added around its strokes, uint8 `[h, w]`, cropped."""
-    more = FINE * (wanted - pen) / 2
-    away = ndimage.distance_transform_edt(~np.pad(fine > HALF, math.ceil(more) + 1))
-    return cut((np.clip(more + 0.5 - away, 0, 1) * 255).astype(np.uint8))
-
-
 def _redrawn(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:
     """Return the character drawn along the middle of its strokes, uint8 `[h, w]`, cropped."""
     # Where a thick pen or a blurred photo has nearly closed a loop, its inside is still a little
@@ -140,7 +132,10 @@ def _redrawn(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:
     around = ndimage.gaussian_filter(fine.astype(np.float32), 0.6 * FINE * pen)
     mask = (fine > HALF) & (fine >= around - 0.1)
     smooth = ndimage.gaussian_filter(mask.astype(np.float32), max(0.5, FINE * pen / 16)) > 0.5
-    middle = skeletonize(smooth | skeletonize(mask))
-    radius = FINE * wanted / 2
-    away = ndimage.distance_transform_edt(~np.pad(middle, math.ceil(radius) + 1))
+    return _around(skeletonize(smooth | skeletonize(mask)), FINE * wanted / 2)
+
+
+def _around(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Return a mask with ink so far around it, in pixels: uint8 `[h, w]`, cropped."""
+    away = ndimage.distance_transform_edt(~np.pad(mask, math.ceil(radius) + 1))
     return cut((np.clip(radius + 0.5 - away, 0, 1) * 255).astype(np.uint8))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
+from filelock import FileLock
+from PIL import Image
 
 from handwriting import ink, pictures
 from nbhelpers import shapes, sources
@@ -24,14 +24,9 @@ _PLAIN = re.compile(r"[a-z0-9]{1,20}")  # the same on file systems that ignore c
 def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
     """Write a drawing to the next free number of its label; return where it lies.
 
-    Nothing is ever overwritten, also where several programs keep drawings at once. The label and
-    the form stand in the file as text, too.
-
-    Args:
-        png: the content of a picture file.
-        label: what is drawn, such as `7` or `கி`.
-        form: `mnist` or `tamil`.
-        folder: of all kept drawings, by default `mine` in the data folder.
+    Nothing is ever overwritten, also where several programs keep drawings at once. The label is
+    what is drawn, such as `7` or `கி`, and the form `mnist` or `tamil`. The folder of all drawings
+    is by default `mine` in the data folder.
 
     Raises:
         ValueError: the label is empty, or the form unknown.
@@ -43,34 +38,17 @@ def keep(png: bytes, label: str, form: str, folder: Path | None = None) -> Path:
     place = _folder(form, folder) / _name(label)
     picture = pictures.from_bytes(png, "The drawing")
     _prepared(picture, form)  # says so where it is damaged or nothing is drawn
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("Label", label)
-    text.add_itxt("Form", form)
     try:
-        return _numbered(place, picture, text)
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / ".lock"):
+            names = (path.name.split(".")[0] for path in place.iterdir())
+            taken = [int(name) for name in names if name.isascii() and name.isdigit()]
+            path = place / f"{max(taken, default=0) + 1:04}.png"
+            with sources.written(path) as unfinished:
+                picture.save(unfinished, format="PNG")
     except OSError as error:
         raise sources.WriteError(sources.cannot_write(place, error)) from error
-
-
-def _numbered(folder: Path, picture: Image.Image, text: PngImagePlugin.PngInfo) -> Path:
-    """Write `picture` to the next free number in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in count(_highest(folder) + 1):
-        path = folder / f"{number:04}.png"
-        unfinished = path.with_name(f"{path.name}.part")
-        try:
-            file = unfinished.open("xb")  # fails if another program has just taken this number
-        except FileExistsError:
-            continue
-        try:
-            with file:
-                if path.exists():  # it has even finished
-                    continue
-                picture.save(file, format="PNG", pnginfo=text)
-            unfinished.rename(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+    return path
 
 
 def load(form: str, classes: Sequence[str], folder: Path | None = None) -> Split:
@@ -86,14 +64,14 @@ def load(form: str, classes: Sequence[str], folder: Path | None = None) -> Split
     """
     root = _folder(form, folder)
     images, labels, broken = [], [], []
+    known = {_name(label): number for number, label in enumerate(classes)}
     for path in sorted(root.glob("*/[!.]*.png")):
-        label = _label(path.parent.name)
-        if label not in classes:
-            broken.append(f"{path}: its folder names {label or 'no label'!r}, which is no class.")
+        if path.parent.name not in known:
+            broken.append(f"{path}: its folder is {path.parent.name!r}, which is no class.")
             continue
         try:
             images.append(_prepared(path, form))
-            labels.append(classes.index(label))
+            labels.append(known[path.parent.name])
         except ValueError as error:  # an InkError names the file
             broken.append(str(error))
     leave_out(
@@ -113,24 +91,8 @@ def _prepared(picture: Path | Image.Image, form: str) -> torch.Tensor:
     return ink.to_form(picture, form, shapes.FORMS[form].side).normalised
 
 
-def _highest(folder: Path) -> int:
-    """Return the highest number that is taken, by an unfinished file too."""
-    names = (path.name.split(".")[0] for path in folder.iterdir())
-    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)
-
-
 def _name(label: str) -> str:
     """Return the folder of a label: itself where any file system takes it, else its code points."""
     if _PLAIN.fullmatch(label):
         return label
     return "U+" + "-".join(f"{ord(character):04X}" for character in label)
-
-
-def _label(name: str) -> str | None:
-    """Return the label of a folder, or None: the inverse of `_name`."""
-    if not name.startswith("U+"):
-        return name if _PLAIN.fullmatch(name) else None
-    try:
-        return "".join(chr(int(code, 16)) for code in name[2:].split("-"))
-    except (ValueError, OverflowError):
-        return None

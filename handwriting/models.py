@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handwriting import cards
-from handwriting.cards import NOTEBOOKS, Card, ModelError
+from handwriting.cards import NOTEBOOKS, Card
+from handwriting.cards import ModelError as ModelError  # for who imports `models` alone
 from nbhelpers import sources
 
 # torch takes seconds to import, and `Reader` gets along without: functions that need it import it.
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from handwriting.ink import Picture, Steps
-
-__all__ = ["Answer", "Choice", "ModelError", "Reader", "load", "reader"]
 
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 
@@ -105,12 +104,11 @@ class Reader:
         card = self.card
         steps = ink.to_form(picture, card.form, card.side, card.proportions)
         probabilities = self.probabilities(steps.normalised[None].numpy())[0]
-        likeliest = [(card.classes[i], i) for i in np.argsort(-probabilities, kind="stable")[:5]]
-        choices = tuple(
-            Choice(text, card.transliteration(text), float(probabilities[i]))
-            for text, i in likeliest
-        )
-        return Answer(choices, choices[0].probability >= card.threshold, steps)
+        choices = []
+        for i in np.argsort(-probabilities, kind="stable")[:5]:
+            latin = card.transliteration(card.classes[i])
+            choices.append(Choice(card.classes[i], latin, float(probabilities[i])))
+        return Answer(tuple(choices), choices[0].probability >= card.threshold, steps)
 
 
 def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
@@ -149,20 +147,17 @@ def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
 def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Card]:
     """Return a saved model for PyTorch with its card, in evaluation mode on the CPU.
 
-    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`. Its
-    weights are float32, also where the file has them in half precision.
-
-    Name and folder, and what is raised, are as for `reader`.
+    It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`, in
+    float32. Name and folder, and what is raised, are as for `reader`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     name = ALIASES.get(name, name)
     path = _existing((folder or _best_place(name)) / f"{name}.safetensors")
     card = cards.of_weights(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
-        return network(card, state), card
+        return network(card, load_file(path)), card
     except (SafetensorError, ValueError) as error:
         raise cards.damaged(path, str(error)) from None
 
@@ -242,8 +237,7 @@ def _best_place(name: str) -> Path:
 def _as_good(card: Card, reference: Card) -> bool:
     """Return whether a model that was trained here is known to be as good as the course's own.
 
-    Accuracies compare where they are of the same validation images: those of the real data, of
-    which `smoke` uses a part only. (Not by the fingerprint: the side of the images may differ.)
+    Accuracies compare where they are of all validation images of the real data.
     """
     ours, theirs = (one.results["validation_accuracy"] for one in (card, reference))
     real = (card.data["source"], card.data["name"]) == ("full", reference.data["name"])
@@ -251,10 +245,9 @@ def _as_good(card: Card, reference: Card) -> bool:
 
 
 def _from_weights(path: Path) -> tuple[Path, bytes]:
-    """Return an ONNX file made from weights alone: where it is kept, and its content.
+    """Return an ONNX file made from weights alone: where it is kept, if it can be, and its content.
 
-    Making it takes seconds, so it is kept below `artifacts`; where that cannot be written to, it
-    is made each time.
+    Making it takes seconds.
     """
     from handwriting import saving
 

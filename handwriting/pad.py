@@ -106,7 +106,7 @@ class Pad(anywidget.AnyWidget):
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget with a picture of it; in a headless run the picture only.
 
         A saved notebook is opened without the kernel that made it: JupyterLab would then say
@@ -115,9 +115,7 @@ class Pad(anywidget.AnyWidget):
         png, said = self._snapshot()
         data = {"image/png": _base64(png), "text/plain": f"<figure: {said}>"}
         if not os.environ.get("NB_HEADLESS"):
-            bundle = super()._repr_mimebundle_(**kwargs)
-            shown = bundle[0] if isinstance(bundle, tuple) else bundle
-            data |= {WIDGET: shown[WIDGET]}
+            data |= {WIDGET: super()._repr_mimebundle_(**kwargs)[0][WIDGET]}
         return data, {"image/png": {"alt": said}}
 
     def _snapshot(self) -> tuple[bytes, str]:
@@ -129,20 +127,15 @@ class Pad(anywidget.AnyWidget):
             with contextlib.suppress(InkError):
                 answer = reader.read(picture)
         said = f", and what the model reads: {answer}" if answer else "; nothing could be read"
-        alt = f"a drawing pad with a {reader.card.noun}{said}"
-        return _figure(picture, answer, reader), alt
+        return _figure(picture, answer, reader), f"a drawing pad with a {reader.card.noun}{said}"
 
 
 class Practice(Pad):
     """A pad that asks for one character after the other and says how each was read.
 
     A picture is read when the learner presses "Check"; the first check of each character counts
-    and is in `results`: (asked for, read as).
-
-    Args:
-        reader: from `models.reader`.
-        letters: which characters to ask for, by default all that the reader knows.
-        seed: of their order. All are asked for before any comes again.
+    and is in `results`: (asked for, read as). All letters, by default those that the reader knows,
+    are asked for before any comes again; their order is drawn from the seed.
 
     Raises:
         ValueError: `letters` is empty or holds one that the reader does not know.
@@ -158,9 +151,9 @@ class Practice(Pad):
         super().__init__(reader)
         self.results: list[tuple[str, str]] = []
         self._letters, self._random, self._left = letters, random.Random(seed), []
-        self._ask()
+        self._next()
 
-    def _ask(self) -> None:
+    def _next(self, *_: object) -> dict[str, Any]:
         if not self._left:
             self._left = self._random.sample(self._letters, len(self._letters))
             if self.task and self._left[-1] == self.task["text"]:  # not twice running
@@ -171,6 +164,7 @@ class Practice(Pad):
         number = self.task["number"] + 1 if self.task else 1
         self._first = True
         self.task = {"number": number, "text": text, **shown, **self._score()}
+        return {}
 
     def _score(self) -> dict[str, int]:
         right = sum(asked == read for asked, read in self.results)
@@ -183,10 +177,6 @@ class Practice(Pad):
             self.results.append((self.task["text"], answer["choices"][0]["text"]))
             self.task = self.task | self._score()
         return answer
-
-    def _next(self, *_: object) -> dict[str, Any]:
-        self._ask()
-        return {}
 
 
 def _described(name: str, reader: Reader) -> dict[str, Any]:
@@ -223,8 +213,7 @@ def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> 
 
 
 def _grey(ink: torch.Tensor) -> Image.Image:
-    """Return uint8 `[height, width]` ink on paper as a picture, dark on white."""
-    return Image.fromarray(255 - ink.numpy())
+    return Image.fromarray(255 - ink.numpy())  # dark on white
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -248,18 +237,16 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
         paper.set_title("drawn")
         for axes in (paper, seen):
             axes.set(xticks=[], yticks=[])
-            for side in axes.spines.values():
-                side.set_color("#c8ccd4")
+            axes.spines[:].set_color("#c8ccd4")
         if answer is None:
             bars.text(0.5, 0.5, "nothing could be read", ha="center")
             bars.set_axis_off()
             seen.set_axis_off()
         else:
             _draw_choices(bars, answer.choices, answer.sure)
-            normalised = answer.steps.normalised
-            seen.imshow(_grey(normalised), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            seen.set_title("what the model sees")
-            seen.set_xlabel(f"{len(normalised)} × {len(normalised)} pixels")
+            grey = _grey(answer.steps.normalised)
+            seen.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            seen.set(title="what the model sees", xlabel=f"{grey.width} × {grey.height} pixels")
         figure.supxlabel(_about(reader), fontsize=8, color="#5d6570")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
@@ -267,20 +254,16 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
 
 
 def _draw_choices(axes: Any, choices: Sequence[Choice], sure: bool) -> None:
-    rows = range(len(choices))
     values = [choice.probability for choice in choices]
-    axes.barh(rows, values, height=0.6, color=["#1976d2"] + ["#9db7d5"] * (len(choices) - 1))
     names = [f"{c.text}  {c.transliteration}".strip() for c in choices]
-    axes.set_yticks(rows, names)
+    colours = ["#1976d2"] + ["#9db7d5"] * (len(choices) - 1)
+    bars = axes.barh(range(len(choices)), values, height=0.6, color=colours, tick_label=names)
+    rare = {"0 %": "< 1 %", "100 %": "> 99 %"}
+    said = [f"{100 * value:.0f} %" for value in values]
+    said = [rare.get(s, s) if v < 1 else s for s, v in zip(said, values, strict=True)]
+    axes.bar_label(bars, said, padding=3, fontsize=9)
     axes.tick_params(left=False)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.2), xticks=[])
-    for row, value in zip(rows, values, strict=True):
-        said = f"{round(100 * value)} %"
-        if said in ("0 %", "100 %") and value < 1:
-            said = "< 1 %" if said == "0 %" else "> 99 %"
-        axes.text(value + 0.02, row, said, va="center", fontsize=9)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.set(xlim=(0, 1.2), xticks=[], title="read as" if sure else "not sure; the likeliest")
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color("#c8ccd4")
-    axes.set_title("read as" if sure else "not sure; the likeliest")

@@ -35,14 +35,12 @@ def found(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
     except InkError as error:
         raise InkError(f"{name}: {error}") from None
     scale = max(colour.size) / max(whole.shape)
-    if scale < 1.3 or max(box[2] - box[0], box[3] - box[1]) >= NEAR:
+    longer = max(box[2:] - box[:2])
+    if scale < 1.3 or longer >= NEAR:
         return whole, cut(whole)
     # A small character in a large picture: look at it once more, from closer.
-    left, top, right, bottom = (edge * scale for edge in box)
-    room = 0.25 * max(right - left, bottom - top)
-    start = (round(max(edge - room, 0)) for edge in (left, top))
-    end = (min(right + room, colour.width), min(bottom + room, colour.height))
-    near = colour.crop((*start, *map(round, end)))
+    box = (box + 0.25 * longer * np.array([-1, -1, 1, 1])) * scale
+    near = colour.crop(np.clip(box, 0, [*colour.size] * 2).round().astype(int).tolist())
     try:
         closer, _ = _ink_of(within(near, WORKING))
     except InkError:
@@ -56,17 +54,17 @@ def cut(ink: np.ndarray) -> np.ndarray:
     return ink[top:bottom, left:right]
 
 
-def _bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+def _bounds(mask: np.ndarray) -> np.ndarray:
     """Return left, top, right, bottom."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
 def _refused(why: str, count: str = "") -> InkError:
     return InkError(f"{count}{REFUSALS[why]} {REFUSALS['expected']}")
 
 
-def _ink_of(picture: Image.Image) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+def _ink_of(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """Find the ink; return uint8 `[h, w]` and the box (left, top, right, bottom) around it."""
     strength = _strength(np.asarray(picture, np.float32), _paper(picture))
     noise = _noise(strength)
@@ -130,8 +128,7 @@ def _paper(picture: Image.Image) -> np.ndarray:
 
 def _largest(change: np.ndarray) -> np.ndarray:
     """Return the largest change of the three colours: `[n]` for `[3, n]`."""
-    red, green, blue = np.abs(change)
-    return np.maximum(np.maximum(red, green), blue)
+    return np.abs(change).max(0)
 
 
 def _strength(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
@@ -175,7 +172,7 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
     faint = strength > max(3 * noise, 0.12 * top, 4)
     edge = max(2, round(0.01 * max(faint.shape)))
     sides = (faint[:edge], faint[-edge:], faint[:, :edge], faint[:, -edge:])
-    reached = [bool(side.any()) for side in sides]
+    reached = [side.any() for side in sides]
     if not (all(reached[:2]) or all(reached[2:])):
         return None
     # At half the resolution, a line may be a little crooked.
@@ -189,11 +186,9 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
         if not all(reaches):
             continue
         length = half.shape[0] if angles is near_axis else half.shape[1]
-        votes, angles, offsets = hough_line(half, theta=angles)
-        peaks = hough_line_peaks(
-            votes, angles, offsets, min_distance=3, min_angle=5, threshold=0.55 * length
-        )
-        for _, angle, offset in zip(*peaks, strict=True):
+        lines = hough_line(half, theta=angles)
+        nearest = {"min_distance": 3, "min_angle": 5, "threshold": 0.55 * length}
+        for _, angle, offset in zip(*hough_line_peaks(*lines, **nearest), strict=True):
             cosine, sine = np.cos(angle), np.sin(angle)
             away = np.abs(columns * cosine + rows * sine - offset)
             along = (rows if angles[0] < 1 else columns)[away < 1.6]
@@ -256,8 +251,8 @@ def _character(mask: np.ndarray) -> tuple[np.ndarray, float]:
         raise _refused("marks", f"{np.count_nonzero(areas)} ")
     if areas.sum() < 0.6 * everything:
         raise _refused("unclear")
-    left, top, right, bottom = _bounds(kept)
-    longer = max(right - left, bottom - top)
+    bounds = _bounds(kept)
+    longer = max(bounds[2:] - bounds[:2])
     if 2 * depth.max() > 0.85 * longer or _rim(kept).mean() > 0.45:
         raise _refused("filled")
     return kept, pen

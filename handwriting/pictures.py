@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from pathlib import Path
 
@@ -131,22 +130,18 @@ def _check_size(width: int, height: int, name: str) -> None:
 def _from_array(values: np.ndarray, name: str) -> Image.Image:
     """Return the picture of an array, mode L, RGB or RGBA."""
     shape = " × ".join(map(str, values.shape))
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
-        raise InkError(
-            f"{name}: an array of shape {shape}. "
-            "Expected height × width, or with 3 or 4 colours as a third axis."
-        )
+    if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,), (4,)):
+        expected = "height × width, or with 3 or 4 colours as a third axis"
+        raise InkError(f"{name}: an array of shape {shape}. Expected {expected}.")
     _check_size(values.shape[1], values.shape[0], name)
     if values.dtype.kind not in "buif":
         said = f"{name}: an array of {values.dtype}."
         raise InkError(f"{said} Expected uint8, uint16, float or bool.")
     if values.dtype != np.uint8:
         low, high = float(values.min()), float(values.max())
-        if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > 65_535:
-            raise InkError(
-                f"{name}: an array with values from {low:g} to {high:g}. "
-                "Expected 0 to 1, 0 to 255 or 0 to 65,535, without NaN."
-            )
+        if not (low >= 0 and high <= 65_535):  # nor if it is no number
+            said = f"{name}: an array with values from {low:g} to {high:g}."
+            raise InkError(f"{said} Expected 0 to 1, 0 to 255 or 0 to 65,535, without NaN.")
         # Cameras and scanners put 10 or 12 bits into 16.
         limits = (1,) * (values.dtype.kind in "bf") + (255, 1023, 4095, 65_535)
         full = next(limit for limit in limits if high <= limit)

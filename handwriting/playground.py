@@ -20,13 +20,9 @@ RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 def copy(out: Path) -> str | None:
-    """Put everything that the page loads into `out`.
+    """Put all that the page loads into `out`, the folder `playground/` beside the built page.
 
-    Args:
-        out: the folder `playground/` beside the built page; made if need be.
-
-    Returns:
-        None; or what is left out, why, and what to do, for the build to print.
+    Returns None; or what is left out, why, and what to do, for the build to print.
     """
     runtime = [PACKAGES / "onnxruntime-web" / "dist" / name for name in RUNTIME]
     if not all(path.is_file() for path in runtime):
@@ -37,12 +33,7 @@ def copy(out: Path) -> str | None:
     try:
         # Read by ONNX Runtime first, so that no page is built around a damaged file.
         readers = {name: models.reader(name) for name in MODELS}
-    except sources.Unavailable:
-        return (
-            "the playground: its models neither came with the course nor have been trained here. "
-            'Run `make run NOTEBOOKS="05 07"` first'
-        )
-    except models.ModelError as error:
+    except (sources.Unavailable, models.ModelError) as error:  # says what to do, too
         return f"the playground: {error}"
     files = scripts() | {path.name: path.read_bytes() for path in runtime}
     for name, reader in readers.items():

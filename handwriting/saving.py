@@ -41,11 +41,8 @@ def card(
         run: the profile that it was trained under.
         dataset: what it was trained and tested on.
         result: from `records.test_result`.
-        form: of `shapes.FORMS`, which pictures are brought to for it.
+        form: of `shapes.FORMS`, which pictures are brought to; another is a ValueError.
         about: `architecture`, `side`, `mean`, `std` and, if it is known, `temperature`: see `Card`.
-
-    Raises:
-        ValueError: the form is unknown.
     """
     kept = ("validation_accuracy", "test_accuracy", "test_ci95", "test_images")
     results = {key: getattr(result, key) for key in kept}
@@ -67,24 +64,18 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
 
     On the validation images the threshold is chosen, and the temperature, unless the card has it.
     The ONNX file is run on up to 1,000 test images and compared with PyTorch before anything is
-    written. The model itself is only read.
-
-    Args:
-        model: trained, for one channel; on any device, in any memory format and mode.
-        card: from `card`.
-        dataset: what it was trained and tested on; images of another side are resized.
-        folder: where to, such as `records.artifacts_folder(run, dataset)`.
+    written. The model, for one channel, on any device, in any memory format and mode, is only read.
+    The folder is usually `records.artifacts_folder(run, dataset)`.
 
     Raises:
         ValueError: the card's architecture is unknown, or not that of the model.
         ModelError: ONNX Runtime and PyTorch differ by more than 1e-4.
         WriteError: the folder cannot be written to, or the disk is full.
     """
-    state = {
-        key: value.detach().to("cpu", torch.float32 if value.is_floating_point() else None)
-        for key, value in model.state_dict().items()
-    }
-    state = {key: value.contiguous() for key, value in state.items()}  # not channels last
+    state = {}
+    for key, value in model.state_dict().items():
+        value = value.cpu().float() if value.is_floating_point() else value.cpu()
+        state[key] = value.contiguous()  # not channels last
     network = models.network(card, state)
     card = _calibrated(network.to(next(model.parameters()).device), card, dataset.validation)
     graph = exported(network.cpu(), card)
@@ -124,11 +115,9 @@ def fit_temperature(logits: np.ndarray | torch.Tensor, labels: np.ndarray | torc
     """Return the temperature that makes probabilities honest: it gives the least cross-entropy.
 
     Logits, float `[n, classes]` of images that the model was not trained on, are to be divided by
-    it before the softmax. Above 1 it makes a model more modest, below 1 bolder. It lies between 0.1
-    and 10: where every answer is right, a lower temperature would always be better.
-
-    Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On Calibration of Modern Neural Networks,
-    2017, https://arxiv.org/abs/1706.04599
+    it before the softmax. It lies between 0.1 (bold) and 10 (modest): where every answer is right,
+    a lower temperature would always be better. Source: C. Guo and others, On Calibration of Modern
+    Neural Networks, 2017, https://arxiv.org/abs/1706.04599
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     rows = np.arange(len(labels))
@@ -145,8 +134,8 @@ def threshold_for(
 ) -> float:
     """Return the smallest probability such that the share `wanted` of answers from it on is right.
 
-    An answer is the likeliest of the classes, float `[n, classes]`. Only probabilities that occur
-    are tried. Where not even the surest answers are right often enough, it is 2: none reaches that.
+    An answer is the likeliest of the classes, float `[n, classes]`. Where not even the surest
+    answers are right often enough, it is 2, which none reaches.
     """
     probabilities = np.asarray(probabilities)
     right = probabilities.argmax(1) == np.asarray(labels)
@@ -159,8 +148,7 @@ def threshold_for(
 def wanted_share(accuracy: float) -> float:
     """Return the share of sure answers that must be right, for a model of this accuracy.
 
-    Sure answers may be wrong once in 100, and at most a third as often as all: for an accuracy of
-    0.95 it is 0.99, for one of 0.994, of which 0.99 would ask nothing, 0.998.
+    They may be wrong once in 100, and at most a third as often as all: 0.998 right for 0.994.
     """
     return max(0.99, 1 - (1 - accuracy) / 3)
 
@@ -209,7 +197,7 @@ def onnx_file(graph: onnx.ModelProto, card: Card) -> bytes:
 
 
 def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Split) -> float:
-    """Return the largest difference between ONNX Runtime and PyTorch, if it is small enough."""
+    """Return the largest difference between ONNX Runtime and PyTorch; raise if it is too large."""
     session = models.session_of(graph.SerializeToString())
     found = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
     expected = softmax(_logits(network, test, card) / card.temperature, axis=1)
@@ -225,10 +213,9 @@ def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Sp
 def publish(name: str, folder: Path, validation: Split) -> Card:
     """Write a saved model in half precision to `results/models/`, its card to the README there.
 
-    Filters and matrices become float16. Biases and what batch-norm keeps stay as they are: they
-    are a hundredth of the numbers, and its running averages can be too small or too large for
-    float16. What the rounding costs on the validation images is measured before anything is
-    written. Returns the card of the published model.
+    Filters and matrices become float16; biases and what batch-norm keeps, which can be too small or
+    too large for that, stay. What the rounding costs on the validation images is measured before
+    anything is written. Returns the card of the published model.
 
     Raises:
         Unavailable: `save` has written no such model to `folder`.
@@ -237,22 +224,21 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
     """
     whole, card = models.load(name, folder)
     state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
+    labels = validation.labels.numpy()
+    networks = (whole, models.network(card, state))
     before, after = (
-        float((_logits(network, validation, card).argmax(1) == validation.labels.numpy()).mean())
-        for network in (whole, models.network(card, state))
+        float((_logits(n, validation, card).argmax(1) == labels).mean()) for n in networks
     )
     if not before - after <= LARGEST_COST:
         raise ModelError(
             f"{name}.safetensors: in half precision its validation accuracy is {after:.4f}, before "
             f"{before:.4f}; expected to lose at most {LARGEST_COST:g}. Nothing was published."
         )
-    notebook = NOTEBOOKS.get(name)
-    how = f"make publish NOTEBOOKS={notebook}" if notebook else "the notebook that saves it"
     card = replace(
         card,
         results=card.results | {"half_precision_cost": max(before - after, 0.0)},
         data=card.data | {"licence": shapes.FORMS[card.form].licence},
-        made_with=card.made_with | {"retrain": how},
+        made_with=card.made_with | {"retrain": f"make publish NOTEBOOKS={NOTEBOOKS[name]}"},
     )
     path = cards.REFERENCE / f"{name}.safetensors"
     with sources.written(path) as unfinished:

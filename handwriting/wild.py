@@ -31,15 +31,11 @@ def picture(
     index: int = 0,
     proportions: str = "kept",
 ) -> bytes:
-    """Return a picture file of the character as it looks under `condition`.
+    """Return a picture file of the character as it looks under `condition`, a key of `CONDITIONS`.
 
-    Args:
-        image: uint8 `[h, w]`; 0 is paper, 255 is ink; empty for a blank page.
-        condition: a key of `CONDITIONS`; another is a ValueError.
-        seed: of all that is drawn at random.
-        index: of the image, so that each gets a picture of its own.
-        proportions: of the image, as given to `tamil.tamil`; with `adapted`, the character is
-            drawn in those that it was written in.
+    The image is uint8 `[h, w]`, 0 is paper and 255 is ink, all 0 for a blank page. Seed and index
+    of the image decide all that is drawn at random. `adapted` proportions, see `tamil.tamil`, are
+    undone. An unknown condition is a ValueError.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
     return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
@@ -60,41 +56,29 @@ def drawn(split: Split, count: int, seed: int) -> np.ndarray:
 
 
 def accuracies(
-    reader: Reader,
-    split: Split,
-    count: int = 200,
-    seed: int = 0,
-    conditions: Sequence[str] | None = None,
+    reader: Reader, split: Split, count: int = 200, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
-    A picture that the reader refuses counts as wrong.
-
-    Args:
-        reader: the model.
-        split: where images and labels come from, in the proportions of the reader's card.
-        count: images a condition, the same ones in each; drawn from `seed`.
-        seed: of the images and of the pictures.
-        conditions: keys of `CONDITIONS`; all by default.
+    The split has the proportions of the reader's card; `drawn` takes `count` images of it for each
+    condition, the same ones. A picture that the reader refuses counts as wrong.
 
     Returns:
-        `{condition: {"published_way": accuracy, "ours": accuracy}}`, from 0 to 1.
+        For each condition the accuracies, from 0 to 1, by `published_way` and `ours`.
     """
     card, rows = reader.card, drawn(split, count, seed)
     labels, side = split.labels.numpy()[rows], card.side
     measured = {}
-    for condition in CONDITIONS if conditions is None else conditions:
-        files = [
-            picture(split.images[row], condition, seed, int(row), card.proportions) for row in rows
-        ]
-        ours, readable = np.zeros((len(rows), side, side), np.uint8), np.ones(len(rows), bool)
-        for i, file in enumerate(files):
+    for condition in CONDITIONS:
+        published, ours = np.zeros((2, len(rows), side, side), np.uint8)
+        readable = np.ones(len(rows), bool)
+        for i, row in enumerate(rows):
+            file = picture(split.images[row], condition, seed, int(row), card.proportions)
+            published[i] = published_way(file, side)
             try:
-                steps = ink.to_form(file, card.form, side, card.proportions)
-                ours[i] = steps.normalised.numpy()
+                ours[i] = ink.to_form(file, card.form, side, card.proportions).normalised
             except ink.InkError:
                 readable[i] = False
-        published = np.stack([published_way(file, side) for file in files])
         right = [reader.probabilities(images).argmax(1) == labels for images in (published, ours)]
         measured[condition] = {
             "published_way": float(right[0].mean()),
@@ -108,10 +92,10 @@ def accuracies(
 
 def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndarray:
     """Return the character alone, smooth and with clear edges: float32 `[h, w]`, 0 to 1."""
-    rows, columns = (np.flatnonzero((image > 32).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    if not (image > 32).any():
         return np.zeros((longer, longer), np.float32)
-    crop = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
+    left, top, right, bottom = Image.fromarray(image > 32).getbbox()
+    crop = np.pad(image[top:bottom, left:right], 2)
     scale = longer / (max(crop.shape) - 4)
     size = [round(side * scale) for side in crop.shape[::-1]]
     if proportions == "adapted":  # `shapes.fitted`, the other way round
@@ -125,12 +109,16 @@ def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndar
 
 def _on_sheet(strokes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Place the character on a sheet, about in the middle: float32 `[h, w]`, 0 to 1."""
-    longer = max(strokes.shape)
-    sheet = np.array([longer, longer]) / random.uniform(0.45, 0.8)
-    sheet = sheet * random.uniform(0.9, 1.1, 2)
+    sheet = max(strokes.shape) / random.uniform(0.45, 0.8) * random.uniform(0.9, 1.1, 2)
     sheet = np.maximum(sheet.round().astype(int), np.array(strokes.shape) + 4)
+    return _laid(strokes, sheet, random.uniform(0.35, 0.65, 2))
+
+
+def _laid(strokes: np.ndarray, sheet: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Lay the character on a sheet of that height and width: from 0, top left, to 1."""
     free = sheet - strokes.shape
-    return _laid(strokes, sheet, *(free * random.uniform(0.35, 0.65, 2)).astype(int))
+    before = (free * where).astype(int)
+    return np.pad(strokes, np.transpose([before, free - before]))
 
 
 def _painted(
@@ -143,27 +131,16 @@ def _painted(
     return np.asarray(paper, np.float32) * (1 - cover) + np.asarray(pen, np.float32) * cover
 
 
-def _png(values: np.ndarray | Image.Image) -> bytes:
-    return _file(values, "PNG", compress_level=1)
-
-
-def _jpeg(values: np.ndarray, quality: int) -> bytes:
-    return _file(values, "JPEG", quality=quality)
-
-
-def _file(values: np.ndarray | Image.Image, form: str, **options: int) -> bytes:
+def _file(values: np.ndarray | Image.Image, quality: int | None = None) -> bytes:
+    """Return a JPEG of this quality, by default a PNG."""
     if not isinstance(values, Image.Image):
         values = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
     file = io.BytesIO()
-    values.save(file, form, **options)
+    if quality:
+        values.save(file, "JPEG", quality=quality)
+    else:
+        values.save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-def _laid(strokes: np.ndarray, sheet: np.ndarray, top: int, left: int) -> np.ndarray:
-    """Return a sheet of this height and width with the character on it: float32, 0 to 1."""
-    laid = np.zeros(sheet, np.float32)
-    laid[top : top + strokes.shape[0], left : left + strokes.shape[1]] = strokes
-    return laid
 
 
 def _grain(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
@@ -189,13 +166,11 @@ def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
     mask = np.pad(strokes > 0.5, 40)
     if not mask.any():
         return strokes
-    inside = distance_transform_edt(mask)
-    skeleton = skeletonize(mask)
+    inside, skeleton = distance_transform_edt(mask), skeletonize(mask)
     width = 2 * np.median(inside[skeleton])
     if factor > 1:
         drawn = distance_transform_edt(~mask) <= width * (factor - 1) / 2
-    else:
-        # each stroke keeps a share of its own width around its middle
+    else:  # each stroke keeps a share of its own width around its middle
         drawn = inside > width * (1 - factor) / 2
         drawn |= distance_transform_edt(~skeleton) <= width * factor / 2
     return gaussian_filter(drawn.astype(np.float32), 0.7)
@@ -203,6 +178,16 @@ def _pen(strokes: np.ndarray, factor: float) -> np.ndarray:
 
 # -------------------------------------------------------------------------------- conditions
 # Each takes strokes float32 `[h, w]`, 0 to 1, and draws all that is random from the generator.
+
+
+def _plain(
+    strokes: np.ndarray,
+    random: np.random.Generator,
+    quality: int | None = None,
+    **colours: Sequence[float] | np.ndarray,
+) -> bytes:
+    return _file(_painted(_on_sheet(strokes, random), **colours), quality)
+
 
 _PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
 _INKS = ((26, 35, 126), (183, 28, 28), (27, 94, 32), (74, 20, 140), (93, 64, 55), (20, 20, 20))
@@ -213,7 +198,7 @@ def _coloured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     paper, pen = (np.array(colour) + random.uniform(-12, 12, 3) for colour in (paper, pen))
     if random.random() < 0.25:  # chalk on a board
         paper, pen = pen, paper
-    return _png(_painted(_on_sheet(strokes, random), paper, pen))
+    return _plain(strokes, random, paper=paper, pen=pen)
 
 
 def _textured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -221,7 +206,7 @@ def _textured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     tint = np.array((235, 222, 196)) + random.uniform(-15, 15, 3)
     grain = _grain(sheet.shape, random)[:, :, None] * random.uniform(6, 14)
     pen = np.array((35, 35, 45)) + random.uniform(0, 40)
-    return _jpeg(_painted(sheet, tint, pen) + grain, 85)
+    return _file(_painted(sheet, tint, pen) + grain, 85)
 
 
 def _lined(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -242,14 +227,14 @@ def _lined(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     paper = _painted(ruled * random.uniform(0.6, 1), (250, 249, 244), colour)
     noise = random.normal(0, 3, (*sheet.shape, 1))
     pen = ((25, 30, 70), (30, 30, 30), (20, 40, 120))[random.integers(3)]
-    return _jpeg(_painted(sheet, paper, pen) + noise, 85)
+    return _file(_painted(sheet, paper, pen) + noise, 85)
 
 
 def _lit(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     sheet = _on_sheet(strokes, random)
     light = _light(sheet.shape, random, random.uniform(0.3, 0.45))
     noise = random.normal(0, 2, (*sheet.shape, 1))
-    return _jpeg(_painted(sheet, (245, 243, 238), (40, 40, 50)) * light + noise, 90)
+    return _file(_painted(sheet, (245, 243, 238), (40, 40, 50)) * light + noise, 90)
 
 
 def _any_size(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -258,34 +243,29 @@ def _any_size(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     scale = longer / max(sheet.shape)
     size = tuple(max(8, round(side * scale)) for side in sheet.shape[::-1])
     grey = Image.fromarray((255 * (1 - sheet)).astype(np.uint8))
-    return _png(grey.resize(size, Image.Resampling.BICUBIC))
+    return _file(grey.resize(size, Image.Resampling.BICUBIC))
 
 
 def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    longer = max(strokes.shape)
-    sheet = np.maximum(
-        (longer / random.uniform(0.3, 0.6) * random.uniform(0.9, 1.1, 2)).astype(int), strokes.shape
-    )
-    free = sheet - strokes.shape
+    sides = max(strokes.shape) / random.uniform(0.3, 0.6) * random.uniform(0.9, 1.1, 2)
     near = np.where(random.random(2) < 0.5, random.uniform(0, 0.1), random.uniform(0.9, 1))
-    return _png(_painted(_laid(strokes, sheet, *(free * near).astype(int))))
+    return _file(_painted(_laid(strokes, np.maximum(sides.astype(int), strokes.shape), near)))
 
 
 def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     angle = random.uniform(4, 10) * random.choice([-1, 1])
     turned = Image.fromarray(strokes).rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    return _png(_painted(_on_sheet(np.clip(np.asarray(turned), 0, 1), random)))
+    return _plain(np.clip(np.asarray(turned), 0, 1), random)
 
 
 def _by_pen(least: float, most: float, strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    return _png(_painted(_on_sheet(_pen(strokes, random.uniform(least, most)), random)))
+    return _plain(_pen(strokes, random.uniform(least, most)), random)
 
 
 def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
-    pen = _INKS[random.integers(len(_INKS))]
-    colour = np.broadcast_to(np.array(pen, np.float32), (*sheet.shape, 3))
-    return _png(np.concatenate([colour, 255 * sheet[:, :, None]], 2))
+    cover = 255 * _on_sheet(strokes, random)
+    colours = (np.full_like(cover, colour) for colour in _INKS[random.integers(len(_INKS))])
+    return _file(np.dstack([*colours, cover]))
 
 
 def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -294,14 +274,12 @@ def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     paper = np.array((225, 220, 208)) + random.uniform(-12, 12, 3)
     values = _painted(sheet, paper, (45, 45, 60)) * light
     values = gaussian_filter(values, (BOX * random.uniform(0.01, 0.025),) * 2 + (0,))
-    return _jpeg(values + random.normal(0, 5, values.shape), 70)
+    return _file(values + random.normal(0, 5, values.shape), 70)
 
 
 CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
-    "as it is": lambda strokes, random: _png(_painted(_on_sheet(strokes, random))),
-    "inverted": lambda strokes, random: _png(
-        _painted(_on_sheet(strokes, random), (18, 22, 20), (240, 240, 235))
-    ),
+    "as it is": _plain,
+    "inverted": partial(_plain, paper=(18, 22, 20), pen=(240, 240, 235)),
     "coloured ink and paper": _coloured,
     "textured paper": _textured,
     "lined paper": _lined,
@@ -311,7 +289,7 @@ CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
     "rotated up to 10°": _rotated,
     "thick pen": partial(_by_pen, 1.8, 2.2),
     "thin pen": partial(_by_pen, 0.4, 0.6),
-    "JPEG at quality 30": lambda strokes, random: _jpeg(_painted(_on_sheet(strokes, random)), 30),
+    "JPEG at quality 30": partial(_plain, quality=30),
     "transparent PNG": _transparent,
     "photo-like blur": _photographed,
 }

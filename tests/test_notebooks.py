@@ -13,6 +13,9 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 MEGABYTES = 1.5
 LONGEST_CELL = 30
+RAN = pytest.mark.promise(
+    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+)
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -51,36 +54,25 @@ def shown_text(notebook):
     )
 
 
-def test_no_number_stands_twice():
-    numbers = [int(path.name[:2]) for path in PATHS]
-    assert len(set(numbers)) == len(numbers)
-
-
 def test_valid_and_small(path, notebook):
     nbformat.validate(notebook)
     assert path.stat().st_size < MEGABYTES * 1e6
 
 
-@pytest.mark.promise(
-    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
-)
+@RAN
 def test_executed_in_order_from_top_to_bottom(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
 
 
-@pytest.mark.promise(
-    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
-)
+@RAN
 def test_no_error_and_no_warning(notebook):
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
     assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
     assert not re.search(r"Warning\b", shown_text(notebook))
 
 
-@pytest.mark.promise(
-    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
-)
+@RAN
 def test_real_data_at_the_full_profile(notebook):
     assert "SAMPLE DATA" not in shown_text(notebook)
     assert "full profile" in shown_text(notebook)
@@ -171,8 +163,3 @@ def test_every_helper_that_is_used_exists(notebook):
 def test_no_notebook_owns_an_epoch_count(notebook):
     for cell in code_cells(notebook):
         assert not re.search(r"\bepochs\s*=\s*\d|range\(\d+\):\s*# epochs?", cell.source)
-
-
-def test_markers_for_tests_are_tags_only(notebook):
-    for cell in code_cells(notebook):
-        assert "NBVAL" not in cell.source

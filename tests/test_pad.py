@@ -7,11 +7,9 @@ from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
-from nbconvert import HTMLExporter
 from PIL import Image, ImageDraw
 
 from handwriting import cards, models, pad
@@ -203,17 +201,6 @@ def test_with_a_front_end_the_widget_and_the_picture(monkeypatch):
     monkeypatch.delenv("NB_HEADLESS", raising=False)
     data, _ = shown(pad.Pad(reader()))
     assert set(data) == {"image/png", "text/plain", pad.WIDGET}
-
-
-@pytest.mark.parametrize("headless", [True, False])
-def test_a_page_made_by_nbconvert_shows_the_picture(monkeypatch, headless):
-    monkeypatch.setenv("NB_HEADLESS", "1" if headless else "")
-    data, metadata = shown(pad.Practice(reader()))
-    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
-    cell = nbformat.v4.new_code_cell("pad", outputs=[output])
-    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
-    assert data["image/png"] in page
-    assert 'type="application/vnd.jupyter.widget-view' not in page
 
 
 def test_the_page_s_part_needs_no_other_file():

@@ -16,7 +16,7 @@ import torch
 from small_models import change_card, saved, trained
 
 from handwriting import cards, ink, pad, playground, saving
-from nbhelpers import data, profile, sources
+from nbhelpers import data, profile
 from nbhelpers.tamil import alphabet
 
 AS_PYTHON = pytest.mark.promise(
@@ -184,14 +184,6 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
     assert tamil_["card"]["threshold"] == 0.9
     assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 10
     assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)
-
-
-def test_the_page_names_what_is_put_beside_it():
-    page = (sources.project_folder() / "course" / "site" / "playground.md").read_text(
-        encoding="utf-8"
-    )
-    for name in ("pad.css", "playground.css", "start.js"):
-        assert f'"playground/{name}"' in page
 
 
 @pytest.mark.parametrize(("missing", "what"), [("packages", "make site"), ("models", "make run")])

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import r5
 import torch
-from common import apart, busy, write
+from common import apart, busy, outcome, real, tell
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -27,6 +27,7 @@ from torchvision import transforms
 
 from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, tamil, training
 
+TAMIL = "compact CNN (Tamil)"
 TAMIL_MARK = 0.907  # published for the official test split
 SMALL = [24, 32]  # sides of the letters in our epochs
 LARGE = [64, 64]  # what they were before
@@ -94,7 +95,7 @@ def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
         seconds += time.perf_counter() - started
         epochs += 1
         accuracy = training.evaluate(model, quick_test).accuracy
-    return _outcome(contest.mark, seconds, epochs, accuracy)
+    return outcome(contest.mark, seconds, epochs, accuracy)
 
 
 def our_way(contest: Contest, mnist: data.Dataset, run: profile.Profile) -> dict[str, float]:
@@ -111,7 +112,7 @@ def our_way(contest: Contest, mnist: data.Dataset, run: profile.Profile) -> dict
     reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
     last = reached[0] if reached else history.epochs - 1
     accuracy = history.validation_accuracy[last]
-    return _outcome(contest.mark, history.seconds[last], last + 1, accuracy)
+    return outcome(contest.mark, history.seconds[last], last + 1, accuracy)
 
 
 def our_tamil(
@@ -147,57 +148,40 @@ def our_tamil(
     update_bn(data.Batches(hpl.train[some], 256, **size), model)
     seconds = time.perf_counter() - started
     score = training.evaluate(model, data.Batches(hpl.test, 1000, **size))
-    return _outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
+    return outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
 
 
-def _outcome(mark: float, seconds: float, epochs: int, accuracy: float) -> dict[str, float]:
-    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
-    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
-
-
-def _told(name: str, mark: float, ours: dict, published: dict, **before: dict) -> dict[str, Any]:
-    """Print a row for each way and how they compare; return what is recorded of them."""
-    for way, got in {"ours": ours, **before, "published": published}.items():
-        print(
-            f"{name:<20}{way:<12}{got['seconds_an_epoch']:>8.2f}{got['epochs']:>8.3g}"
-            f"{got['seconds']:>9.1f}{got['accuracy']:>10.4f}"
-            + ("" if got["reached"] else f"  (did not reach {mark})")
-        )
+def _compared(mark: float, ours: dict, published: dict, **before: dict) -> dict[str, Any]:
     ratio = published["seconds"] / ours["seconds"]
-    at_least = "weights" in published and not published["reached"]  # R5, which was given up
-    print(f"{name:<20}to {mark}: {'at least ' * at_least}{ratio:.1f} times faster")
-    for way, got in before.items():
-        print(f"{'':<20}{got['seconds'] / ours['seconds']:.1f} times faster than {way}")
-    print()
     found = {"mark": mark, "speed_up": ratio, "ours": ours, "published": published, **before}
-    return found | ({"at_least": True} if at_least else {})
+    if "weights" in published and not published["reached"]:  # R5, which was given up
+        found["at_least"] = True
+    return found
 
 
 def main() -> None:
-    """Run every contest, print a table and write it to results/."""
+    """Run every contest; print and write what was measured."""
     run = profile.current()
     # Published recipes train on all 60,000 images that are not test images, or on most of them;
     # both ways get our 48,000 here, so that only the way differs.
-    mnist, hpl = data.mnist(run), tamil.tamil(run, proportions="adapted")
-    if "sample" in (mnist.source, hpl.source):
-        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
-    print(f"{'':<20}{'way':<12}{'s/epoch':>8}{'epochs':>8}{'seconds':>9}{'accuracy':>10}")
+    mnist, hpl = real(data.mnist(run)), real(tamil.tamil(run, proportions="adapted"))
     contests = {}
     for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
+        print(f"{contest.name}{beside} …", flush=True)
         with busy() if beside else nullcontext():
             ours = apart(our_way, contest, mnist, run)
             published = apart(published_way, contest, mnist)
-        name = contest.name + beside
-        contests[name] = _told(name, contest.mark, ours, published)
-    name, ours = "compact CNN (Tamil)", our_tamil(hpl, run, SMALL, 128)
+        contests[contest.name + beside] = _compared(contest.mark, ours, published)
+    print(f"{TAMIL} …", flush=True)
+    ours = our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())
     published = apart(r5.published_way, held_out, TAMIL_MARK, STOP, run)
     if not published["reached"]:  # it needs more than one epoch, by its own report
         published["seconds"] = published["seconds_an_epoch"]
     published["network"] = "ResNet-34 (R5, Tamil)"
-    contests[name] = _told(name, TAMIL_MARK, ours, published, before=before)
-    write(f"training-{str(run.precision).removeprefix('torch.')}", run, contests=contests)
+    contests[TAMIL] = _compared(TAMIL_MARK, ours, published, before=before)
+    tell(f"training-{str(run.precision).removeprefix('torch.')}", run, contests=contests)
 
 
 if __name__ == "__main__":

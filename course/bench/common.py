@@ -10,9 +10,16 @@ from typing import Any
 
 import torch
 
-from course import results
-from nbhelpers import profile, records
+from course import readme, results
+from nbhelpers import data, profile, records
 from nbhelpers.sources import project_folder
+
+
+def real(dataset: data.Dataset) -> data.Dataset:
+    """Return the data set; end the program where it is the embedded sample."""
+    if dataset.source == "sample":
+        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
+    return dataset
 
 
 def now(device: torch.device) -> float:
@@ -25,7 +32,7 @@ def now(device: torch.device) -> float:
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Keep one core busy while the block runs."""
-    process = get_context("spawn").Process(target=_spin, daemon=True)
+    process = get_context("spawn").Process(target=exec, args=("while True: pass",), daemon=True)
     process.start()
     try:
         yield
@@ -34,9 +41,10 @@ def busy() -> Iterator[None]:
         process.join()
 
 
-def _spin() -> None:
-    while True:
-        pass
+def outcome(mark: float, seconds: float, epochs: float, accuracy: float) -> dict[str, Any]:
+    """Return what is recorded of a training."""
+    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
+    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
 
 
 def apart(way: Callable[..., dict], *arguments: Any) -> dict:
@@ -45,12 +53,14 @@ def apart(way: Callable[..., dict], *arguments: Any) -> dict:
         return process.submit(way, *arguments).result()
 
 
-def write(name: str, run: profile.Profile, **measured: Any) -> None:
-    """Write what was measured, and on which machine, to results/, but not that of a mere trial."""
+def tell(name: str, run: profile.Profile, **measured: Any) -> None:
+    """Print what was measured, and on which machine; write it to results/, but no mere trial."""
     numbers = str(run.precision).removeprefix("torch.")
     kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    entry = {"environment": records.environment(run) | kind, **measured}
+    print(readme.bench([entry]))
     if os.environ.get("NB_PROFILE", run.name) != "smoke":
         place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}"
         path = project_folder() / "results" / place / f"{name}.json"
-        results.write(path, {"environment": records.environment(run) | kind, **measured})
+        results.write(path, entry)
         print(f"written to {path.relative_to(project_folder())}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import now, write
+from common import now, real, tell
 from PIL import Image
 from r5 import Clock, ImageDataLoaders, Resize, aug_transforms
 from torchvision.models import resnet34
@@ -27,15 +27,13 @@ WARM_UP = 2  # batches
 STAGES = ("frozen", "unfrozen")
 
 
-def write_pictures(split: data.Split, folder: Path) -> None:
-    """Write each image as a PNG file into the folder of its class."""
-    for row, (image, label) in enumerate(zip(split.images.numpy(), split.labels, strict=True)):
-        (folder / split.classes[label]).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / split.classes[label] / f"{row}.png")
-
-
-def from_a_folder(folder: Path, run: profile.Profile) -> vision.Learner:
-    """Return R4's learner, with fastai's own batch size and number of workers."""
+def from_a_folder(few: data.Dataset, folder: Path, run: profile.Profile) -> vision.Learner:
+    """Write a file for each image; return R4's learner, with fastai's own batch and workers."""
+    for name, split in (("train", few.train), ("valid", few.validation[:OUR_BATCH])):
+        for row, (image, label) in enumerate(zip(split.images.numpy(), split.labels, strict=True)):
+            path = folder / name / split.classes[label] / f"{row}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
     torch.manual_seed(run.seed)
     how = {"item_tfms": Resize(SIDE), "batch_tfms": aug_transforms(do_flip=False)}
     dls = ImageDataLoaders.from_folder(folder, device=run.device, **how)
@@ -73,54 +71,36 @@ def time_loading(dls: vision.DataLoaders) -> float:
 
 
 def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, dict]:
-    """Time both ways, print a row each, and return what is recorded of them."""
-    print(f"{'':<23}{'batch':>6}{'workers':>9}{'precision':>11}{'frozen':>9}{'unfrozen':>10}")
+    """Return what is recorded of both ways."""
     ways = {}
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
         folder, start = Path(name), vision.scratch(few.train)
-        write_pictures(few.train, folder / "train")
-        write_pictures(few.validation[:OUR_BATCH], folder / "valid")  # fastai wants some
-        theirs, loaders = from_a_folder(folder, run), from_memory(few, run)
+        theirs, loaders = from_a_folder(few, folder, run), from_memory(few, run)
         ours = vision.learner(loaders, "resnet34", start, folder, precision=run.precision)
-        for way, learn, precision in (
-            ("fastai, from a folder", theirs, torch.float32),
-            ("ours, from memory", ours, run.precision),
+        train = theirs.dls.train
+        for way, learn, batch, workers, precision in (
+            ("fastai, from a folder", theirs, train.bs, train.fake_l.num_workers, torch.float32),
+            ("ours, from memory", ours, OUR_BATCH, 0, run.precision),
         ):
-            dls, numbers = learn.dls, str(precision).removeprefix("torch.")
-            workers = dls.fake_l.num_workers if hasattr(dls, "fake_l") else 0  # ours has none
-            got = {
-                "batch": getattr(dls.train, "bs", None) or dls.train.batch_size,
-                "workers": workers,
-                "precision": numbers,
-            }
-            got = ways[way] = got | time_training(learn, epoch)
-            print(
-                f"{way:<23}{got['batch']:>6}{got['workers']:>9}{numbers:>11}"
-                f"{got['frozen']:>9.1f}{got['unfrozen']:>10.1f}"
-            )
+            print(f"{way} …", flush=True)
+            numbers = str(precision).removeprefix("torch.")
+            ways[way] = {"batch": batch, "workers": workers, "precision": numbers}
+            ways[way] |= time_training(learn, epoch)
     return ways
 
 
 def main() -> None:
-    """Time both ways and our loader alone, print a table and write it to results/."""
+    """Time both ways and our loader alone; print and write what was measured."""
     run = profile.current()
-    mnist = data.mnist(run)
-    if mnist.source == "sample":
-        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
+    mnist = real(data.mnist(run))
     epoch, few = len(mnist.train), replace(mnist, train=mnist.train[:IMAGES])
     ways = time_both(few, epoch, run)
     seconds = epoch * time_loading(from_memory(mnist, run))  # quick enough for all images
     shares = {stage: seconds / ways["ours, from memory"][stage] for stage in STAGES}
-    print(f"Seconds an epoch of {epoch:,} images, measured on {len(few.train):,}.")
-    frozen, unfrozen = (f"{100 * shares[stage]:.1f} %" for stage in STAGES)
-    print(
-        f"Our loader alone: {seconds:.2f} s, {unfrozen} of an unfrozen epoch (promised: at most "
-        f"{100 * LOADER_SHARE:.0f} %), {frozen} of a frozen one.\n"
-    )
     sizes = {"side": SIDE, "epoch": epoch, "measured": len(few.train)}
     loader = {"seconds": seconds, "promise": LOADER_SHARE, "shares": shares}
-    write("loading", run, **sizes, ways=ways, our_loader=loader)
+    tell("loading", run, **sizes, ways=ways, our_loader=loader)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 from jinja2 import Environment, StrictUndefined
+from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from course import results
 from course.site import texts
@@ -64,7 +65,9 @@ def build(out: Path, executed: Path | None = None) -> None:
             _write_for_download(path, page / "notebooks" / path.name)
         if left_out[1] is None:
             shutil.copytree(drawing, page / "playground", dirs_exist_ok=True)
-        _replace(out, page, work / "old")
+        if out.exists():
+            out.rename(work / "old")
+        page.rename(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     for sentence in filter(None, left_out):
         print(f"left out: {sentence}")
@@ -174,10 +177,7 @@ def _milestones() -> list[tuple[int, int, str]]:
 def _write_for_download(notebook: Path, copy: Path) -> None:
     """Write a notebook without results: who runs it guesses first, and the page shows them all."""
     content = nbformat.read(notebook, as_version=4)
-    for cell in content.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(content, copy)
+    nbformat.write(ClearOutputPreprocessor().preprocess(content, {})[0], copy)
 
 
 def _write_api(folder: Path, modules: dict[str, str]) -> None:
@@ -203,12 +203,6 @@ def _run_sphinx(source: Path, out: Path, doctrees: Path) -> None:
         path.unlink(missing_ok=True)
     if (out / "_sources").exists():  # empty
         (out / "_sources").rmdir()
-
-
-def _replace(out: Path, new: Path, old: Path) -> None:
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
 
 
 def main(arguments: list[str] | None = None) -> int:

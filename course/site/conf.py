@@ -29,6 +29,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 highlight_language = "text"  # of fenced blocks that name none
+default_role = "literal"  # of single backticks in docstrings
 
 # The API, from docstrings. fastai takes seconds to import and changes signatures when it does.
 autodoc_mock_imports = ["fastai"]

@@ -23,14 +23,11 @@ UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with 
 
 FORMS = Path(__file__).with_name("forms.toml")  # terms that occur not only with an s
 NO_LINKS_IN = (
+    nodes.FixedTextElement,  # such as a block of code or a formula
     nodes.literal,
-    nodes.literal_block,
+    nodes.math,
     nodes.title,
     nodes.reference,
-    nodes.raw,
-    nodes.math,
-    nodes.math_block,
-    nodes.comment,
     addnodes.pending_xref,
 )
 
@@ -151,16 +148,6 @@ def explain(app: Sphinx, document: nodes.document, name: str) -> None:
             link["reftitle"] = terms[inside["term"]]
 
 
-# -------------------------------------------------------------------------------------------- API
-
-
-def mark_code(
-    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
-) -> None:
-    """Make single backticks in a docstring double, as reStructuredText marks code."""
-    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines)).split("\n")
-
-
 # ------------------------------------------------------------------------------- HTML of our own
 
 
@@ -201,7 +188,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect all of this to Sphinx."""
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
-    app.connect("autodoc-process-docstring", mark_code, priority=400)  # napoleon has 500
     app.connect("source-read", prepare)
     app.connect("doctree-read", complete)
     app.connect("doctree-resolved", explain)

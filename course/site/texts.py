@@ -17,27 +17,16 @@ DRAWING_SHARE = 0.85  # of the lines of a cell that "only draws"
 
 @dataclass(frozen=True)
 class Chapter:
-    """What a page or a list of chapters says about one notebook.
+    """What a page or a list of chapters says about one notebook; texts are Markdown."""
 
-    Attributes:
-        name: of the file, without `.ipynb`.
-        number: such as `1`.
-        title: in a list of chapters, such as `One linear layer`.
-        learned: what one learns, as Markdown.
-        minutes: that reading takes.
-        executed: a sentence on the profile and the data, or nothing if the outputs do not say it.
-        duration: how long executing takes, in the notebook's own words, as Markdown.
-        exercises: stars and text of each, as Markdown.
-    """
-
-    name: str
-    number: str
-    title: str
-    learned: str
-    minutes: int
-    executed: str
-    duration: str
-    exercises: tuple[tuple[str, str], ...]
+    name: str  # of the file, without `.ipynb`
+    number: str  # such as `1`
+    title: str  # in a list of chapters, such as `One linear layer`
+    learned: str  # what one learns
+    minutes: int  # that reading takes
+    executed: str  # on the profile and the data, or nothing if the outputs do not say it
+    duration: str  # how long executing takes, in the notebook's own words
+    exercises: tuple[tuple[str, str], ...]  # stars and text of each
 
 
 def chapters(paths: list[Path], readme: str) -> list[Chapter]:
@@ -79,11 +68,18 @@ def chapter(path: Path) -> Chapter:
     )
 
 
+def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in _code(notebook) for output in cell.outputs]
+
+
 def _minutes(notebook: nbformat.NotebookNode, prose: str) -> int:
     words = len(re.sub(r"<details>.*?</details>", "", prose, flags=re.S).split())
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    lines = sum(len(cell.source.splitlines()) for cell in code)
-    figures = sum("image/png" in out.get("data", {}) for cell in code for out in cell.outputs)
+    lines = sum(len(cell.source.splitlines()) for cell in _code(notebook))
+    figures = sum("image/png" in output.get("data", {}) for output in _outputs(notebook))
     seconds = 60 * words / WORDS_A_MINUTE + SECONDS_A_LINE * lines + SECONDS_A_FIGURE * figures
     return max(5, 5 * round(seconds / 300))
 
@@ -91,9 +87,7 @@ def _minutes(notebook: nbformat.NotebookNode, prose: str) -> int:
 def _executed(notebook: nbformat.NotebookNode) -> str:
     shown = "\n".join(
         output.get("text", "") + "".join(output.get("data", {}).get("text/html", ""))
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
+        for output in _outputs(notebook)
     )
     found = re.search(r"\b(smoke|quick|full) profile on the (\w+)", shown)
     if not found:
@@ -113,8 +107,7 @@ def fold(notebook: nbformat.NotebookNode) -> None:
 
     MyST-NB folds a cell with the tag `hide-input`.
     """
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for number, cell in enumerate(code):
+    for number, cell in enumerate(_code(notebook)):
         if number == 0 and "import " in cell.source:
             what = "the set-up"
         elif only_draws(cell):
@@ -135,20 +128,14 @@ def only_draws(cell: nbformat.NotebookNode) -> bool:
         statements = ast.parse(cell.source).body
     except SyntaxError:  # such as a line for the shell
         return False
-    drawing = {"plt"}
-    lines = drawn = 0
+    drawing, lines, drawn = {"plt"}, 0, 0
     for statement in statements:
+        names = {node.id: node.ctx for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        if isinstance(statement, ast.Assign) and "plt" in names:  # figure, axes = plt.subplots()
+            drawing |= {name for name, use in names.items() if isinstance(use, ast.Store)}
         length = statement.end_lineno - statement.lineno + 1
         lines += length
-        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        if isinstance(statement, ast.Assign) and "plt" in names:  # figure, axes = plt.subplots()
-            drawing |= {
-                node.id
-                for target in statement.targets
-                for node in ast.walk(target)
-                if isinstance(node, ast.Name)
-            }
-        if names & drawing and not isinstance(statement, ast.FunctionDef):
+        if drawing & names.keys() and not isinstance(statement, ast.FunctionDef):
             drawn += length
     return drawn >= DRAWING_SHARE * lines
 
@@ -157,9 +144,7 @@ def alternative_texts(notebook: nbformat.NotebookNode) -> dict[bytes, str]:
     """Return the alternative text of each picture in the outputs, by the picture."""
     return {
         a2b_base64(output.data["image/png"]): alt
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
+        for output in _outputs(notebook)
         if "image/png" in output.get("data", {})
         and (alt := output.metadata.get("image/png", {}).get("alt"))
     }
@@ -170,17 +155,8 @@ def glossary(text: str) -> dict[str, str]:
     inside = re.search(r"^```\{glossary\}\n(.*?)^```", text, re.M | re.S)
     if not inside:
         raise ValueError("glossary.md: expected a block that begins with ```{glossary}")
-    entries: dict[str, str] = {}
-    term = ""
-    for line in inside[1].splitlines():
-        if line.startswith(":") or not line.strip():
-            continue
-        if line[0] != " ":
-            term = line.strip()
-            entries[term] = ""
-        else:
-            entries[term] = f"{entries[term]} {line.strip()}".strip()
-    return {term: re.sub(r"[*`]", "", words) for term, words in entries.items()}
+    entries = re.findall(r"^([^\s:].*)\n((?:[ \t]+.*\n|\n)+)", inside[1], re.M)
+    return {term.strip(): " ".join(re.sub(r"[*`]", "", words).split()) for term, words in entries}
 
 
 def modules(root: Path, packages: tuple[str, ...]) -> dict[str, str]:
