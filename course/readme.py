@@ -18,7 +18,7 @@ MAIN = (  # the models that the README shows
 
 def write() -> int:
     """Bring README.md, the page of results and the picture up to date; return 0."""
-    from nbhelpers.reporting import ladder_figure
+    from course.ladder import ladder_figure
 
     root = project_folder()
     promises.take_over(root)

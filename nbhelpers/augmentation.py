@@ -4,8 +4,6 @@ torchvision's transforms draw one change for a whole batch; these draw one for e
 batch as a whole, so that augmenting costs little beside training.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,26 +14,16 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Rotate, scale, slant and shift each image of a batch a little.
+    """Rotate, scale, slant and shift each image of a batch a little."""
 
-    Attributes:
-        degrees: largest rotation, either way.
-        scale: largest change of size, as a share: 0.1 is from 90 % to 110 %.
-        shear: largest slant, as a share of the height.
-        shift: largest shift in either direction, as a share of the side.
-    """
-
-    degrees: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
+    degrees: float = 0.0  # largest rotation, either way
+    scale: float = 0.0  # largest change of size, as a share: 0.1 is from 90 % to 110 %
+    shear: float = 0.0  # largest slant, as a share of the height
+    shift: float = 0.0  # largest shift in either direction, as a share of the side
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return float `[b, c, height, width]` changed; what comes in from outside is the paper.
-
-        Paper is taken to be the smallest value of the batch.
-        """
-        paper = inputs.amin()
+        """Return float `[b, c, height, width]` changed; what comes in from outside is the paper."""
+        paper = inputs.amin()  # the smallest value of the batch
         # grid_sample fills with 0 from outside, so 0 must mean paper
         moved = functional.grid_sample(inputs - paper, self.grid(inputs), align_corners=False)
         return moved + paper
@@ -56,19 +44,15 @@ class RandomAffine:
 class RandomWarp(RandomAffine):
     """Also stretch and bend each image, as the hands of different writers do.
 
-    Attributes:
-        stretch: largest change of width against height, as a share.
-        bend: standard deviation of how far the points of a coarse grid are moved, as a share of
-            the side; the pixels between them follow smoothly.
-        cells: points of that grid along each side.
+    Points of a coarse grid are moved at random; the pixels between them follow smoothly.
 
     Source: P. Y. Simard, D. Steinkraus, J. C. Platt, Best Practices for Convolutional Neural
     Networks Applied to Visual Document Analysis, 2003 (elastic distortions).
     """
 
-    stretch: float = 0.0
-    bend: float = 0.0
-    cells: int = 5
+    stretch: float = 0.0  # largest change of width against height, as a share
+    bend: float = 0.0  # standard deviation of the points' moves, as a share of the side
+    cells: int = 5  # points along each side
 
     def grid(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return where each pixel comes from: float `[b, height, width, 2]` of x and y, −1 to 1."""

@@ -4,8 +4,6 @@ Notebooks 1 to 5 and 7 write them out and explain them; these are the same, down
 their parameters. Each takes float32 `[b, 1, side, side]` and gives logits `[b, classes]`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -80,11 +78,5 @@ def compact_cnn(classes: int = 156) -> nn.Sequential:
     return nn.Sequential(*begin, *blocks, *decide)
 
 
-ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
-    "linear": linear,
-    "two_layers": two_layers,
-    "three_layers": three_layers,
-    "small_cnn": small_cnn,
-    "lenet": lenet,
-    "compact_cnn": compact_cnn,
-}
+_ALL = (linear, two_layers, three_layers, small_cnn, lenet, compact_cnn)
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {make.__name__: make for make in _ALL}

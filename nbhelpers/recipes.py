@@ -4,8 +4,6 @@ The notebooks explain these settings and write them out. With their seed a recip
 it can be trained with other seeds, with fewer labels and by several processes as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """What the notebooks measured: each model's result, the records that keep them, their folders."""
 
-from __future__ import annotations
-
 import json
 import platform
 import shutil

@@ -1,14 +1,11 @@
 """Figures and tables; each figure has an alternative text made from what it shows."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -180,35 +177,3 @@ def result_table(results: Sequence[Result]) -> None:
         for result in results
     }
     display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("model"))
-
-
-def ladder_figure(records: dict[str, list[dict]]) -> Figure:
-    """Return a figure of test accuracies with their intervals, beside the published ones.
-
-    Each data set, whose name `records` are listed by, gets a panel.
-    """
-    panels = {name: [m for e in entries for m in e["models"]] for name, entries in records.items()}
-    heights = [len(models) + 1.5 for models in panels.values()]
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(8, 0.34 * sum(heights)), height_ratios=heights, squeeze=False
-    )
-    for axis, (name, models) in zip(axes.flat, panels.items(), strict=True):
-        _draw_ladder(axis, name, models)
-    axes[0, 0].legend(loc="lower left")
-    axes[-1, 0].set_xlabel("test accuracy")
-    return figure
-
-
-def _draw_ladder(axis: Axes, name: str, models: Sequence[dict]) -> None:
-    rows = np.arange(len(models))[::-1]
-    ours = np.array([m["test_accuracy"] for m in models])
-    low, high = np.array([m["test_ci95"] for m in models]).reshape(-1, 2).T
-    axis.errorbar(
-        ours, rows, xerr=[ours - low, high - ours], fmt="o", capsize=3, label="ours, 95 % interval"
-    )
-    published = [m["published"] or np.nan for m in models]
-    axis.plot(published, rows, "|", markersize=12, markeredgewidth=2, label="published", color="C1")
-    axis.set_yticks(rows, [m["name"] for m in models])
-    axis.set_ylim(-0.6, len(models) - 0.4)
-    axis.set_title(name)
-    axis.grid(axis="x", alpha=0.3)

@@ -1,7 +1,5 @@
 """A faster convolution, on a CPU, for images that have shrunk to a few pixels."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable

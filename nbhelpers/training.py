@@ -4,8 +4,6 @@ Models return logits `[b, classes]`; batches are `(inputs, labels)` pairs such a
 yields. `fit` gives the same numbers as the loop written out in notebook 01, from the same seed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math
@@ -50,7 +48,7 @@ class History:
         """The number of epochs trained so far."""
         return len(self.seconds)
 
-    def add(self, learnt: Score, judged: Score, seconds: float) -> None:
+    def add(self, learnt: "Score", judged: "Score", seconds: float) -> None:
         """Add an epoch; raise a `FloatingPointError` if its training loss is no number."""
         if not math.isfinite(learnt.loss):
             what = f"{self.name}: the loss in epoch {self.epochs + 1} is {learnt.loss}"

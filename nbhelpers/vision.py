@@ -4,8 +4,6 @@ fastai reads a file for each image, in worker processes. Here batches are cut st
 tensor that is in memory already. Notebooks 06 and 08 use it; nothing else imports fastai.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import random
@@ -112,7 +110,7 @@ class _Batches(Batches):
             inputs = torchvision.transforms.functional.normalize(inputs, [self.mean], [self.std])
             yield (inputs, self.labels[chosen]) if known else (inputs,)
 
-    def new(self, images: Split | torch.Tensor | None = None, **_: object) -> _Batches:
+    def new(self, images: Split | torch.Tensor | None = None, **_: object) -> "_Batches":
         """Return batches of other images, or of the same, in their order and not augmented."""
         if isinstance(images, torch.Tensor):
             images = Split(images, torch.full((len(images),), -1), self.split.classes)
@@ -150,7 +148,7 @@ def imagenet(architecture: str) -> Weights:
     """Return torchvision's ImageNet weights of `resnet18` or `resnet34`, with their statistics.
 
     They come from torch hub's cache, this project's downloads, `weights/` of the mirror or the
-    internet, in this order, and have the published checksum. The file can hold only numbers.
+    internet, in this order, and have the published checksum.
 
     Raises:
         Unavailable: none of these has them; one line that says how to get the file.
@@ -251,11 +249,9 @@ def learner(
 
 
 class Bfloat16(nn.Sequential):
-    """A model that computes in bfloat16 where that is precise enough; its weights stay float32.
+    """A model that computes in bfloat16 where that is precise enough; its weights stay float32."""
 
-    fastai's `to_bf16` does nothing on a CPU, and stays switched on when training is interrupted.
-    """
-
+    # fastai's `to_bf16` does nothing on a CPU, and stays switched on when training is interrupted.
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits float32 `[b, classes]`."""
         with torch.autocast(inputs.device.type, torch.bfloat16):
@@ -282,12 +278,9 @@ class _InFits(Callback):
 
 
 class _EpochTable(_InFits):
-    """Adds to the learner's history, as `training.fit` measures, and shows a table of each fit.
+    """Adds to the learner's history, as `training.fit` measures, and shows a table of each fit."""
 
-    fastai's own training loss is a moving average, and it has no training accuracy.
-    """
-
-    order = 60  # after fastai's own
+    order = 60  # after fastai's own, whose training loss is a moving average
 
     def before_fit(self) -> None:
         self.first = self.history.epochs
@@ -329,10 +322,7 @@ class _EpochTable(_InFits):
 
 
 class _Checkpoint(_InFits, SkipToEpoch):
-    """Keeps the state of a fit after each epoch, and takes it up again, as `training.fit` does.
-
-    fastai's own callbacks keep a model, but neither the order of the images nor the random numbers.
-    """
+    """Keeps all that a fit depends on after each epoch, and takes it up again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -370,14 +360,10 @@ _NO_MEMORY = re.compile(
 
 
 def lr_find(learn: Learner) -> NamedTuple:
-    """Run fastai's learning-rate finder, show its plot and return what it suggests as `valley`.
-
-    It puts all weights back, and stops as soon as the loss has grown fourfold. Where one difficult
-    batch at the start does that, all 100 batches are tried, up to a learning rate of 1.
-    """
+    """Run fastai's learning-rate finder, show its plot and return what it suggests as `valley`."""
     try:
         return learn.lr_find()
-    except IndexError:
+    except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start
         return learn.lr_find(end_lr=1, stop_div=False)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from course.ladder import ladder_figure
 from nbhelpers import profile, records, reporting
 from nbhelpers.data import Dataset, Split
 from nbhelpers.training import History
@@ -108,7 +109,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 def test_ladder_has_a_panel_for_each_data_set():
     model = {"name": "m", "test_accuracy": 0.9, "test_ci95": [0.8, 0.95], "published": None}
-    figure = reporting.ladder_figure({"A": [{"models": [model]}], "B": [{"models": [model] * 2}]})
+    figure = ladder_figure({"A": [{"models": [model]}], "B": [{"models": [model] * 2}]})
     assert [axis.get_title() for axis in figure.axes] == ["A", "B"]
     assert [len(axis.get_yticks()) for axis in figure.axes] == [1, 2]
     plt.close(figure)
