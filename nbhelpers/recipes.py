@@ -142,12 +142,11 @@ def resnet18(
     folder = records.artifacts_folder(run, dataset) / "10"
     torch.manual_seed(seed)
     learn = vision.learner(dls, "resnet18", weights, folder, run.precision, checkpoint, ps=0.1)
-    history = learn.history
-    history.name = f"ResNet-18, one epoch, seed {seed}"
+    learn.history.name = f"ResNet-18, one epoch, seed {seed}"
     learn.fit_one_cycle(run.epochs("resnet18"), 0.003)
     answers, _ = learn.get_preds(dl=learn.dls.test_dl(dataset.test))
     facts = {"recipe": "notebook 06", "band": run.band("resnet18", dataset.source)}
-    return records.test_result(learn.model, history, dataset.test, answers, **facts)
+    return records.test_result(learn.model, learn.history, dataset.test, answers, **facts)
 
 
 def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: int) -> data.Batches:

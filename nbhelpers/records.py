@@ -187,10 +187,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def recorded(run: Profile, dataset: Dataset, notebook: str, part: str = "") -> list[Result]:
-    """Return what `record` wrote for an earlier notebook, under the same profile and on this data.
-
-    The list is empty where that notebook has not been run.
-    """
+    """Return what `record` wrote for a notebook that was run with this profile on this data."""
     path = _path(run, dataset, notebook, part)
     models, beside = _on_same_data(path, dataset).get("models", []), path.with_suffix(".npz")
     arrays = dict(np.load(beside, allow_pickle=False)) if models and beside.exists() else {}

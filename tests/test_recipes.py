@@ -22,6 +22,10 @@ from nbhelpers import (
     training,
 )
 
+as_written = pytest.mark.promise(
+    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+)
+
 
 @pytest.fixture
 def run(monkeypatch):
@@ -89,9 +93,7 @@ def executed(notebook, marks, scope):
     return scope
 
 
-@pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
-)
+@as_written
 @pytest.mark.parametrize("recipe", recipes.MNIST, ids=lambda recipe: recipe.name)
 def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
     notebook = next(name for name in CELLS if name.startswith(recipe.notebook))
@@ -104,9 +106,7 @@ def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
     assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
 
 
-@pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
-)
+@as_written
 def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
     letters = noise(64, 156)
     marks = ["def batches(", "def linear_layers(", "ladder = {"]
@@ -127,9 +127,7 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys
     assert found[2].name == "seed 2"
 
 
-@pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
-)
+@as_written
 def test_the_compact_cnn_is_that_of_notebook_7(run, monkeypatch):
     monkeypatch.setattr(profile.Profile, "share", lambda *_: 1.0)  # as in `full`
     marks = ["hands = augmentation.RandomWarp("]
