@@ -101,7 +101,7 @@ def train(
         epochs=epochs,
         schedule=training.one_cycle(optimizer, recipe.rate, **steps),
         augment=recipe.augment,
-        precision=_precision(recipe, run),
+        precision=run.precision if recipe.fast else torch.float32,
         name=name or recipe.name,
         checkpoint=checkpoint,
         settings=[dataset.fingerprint, recipe.augment, recipe.centre, recipe.spread],
@@ -112,7 +112,8 @@ def train(
 def probabilities(recipe: Recipe, model: nn.Module, split: Split, run: Profile) -> torch.Tensor:
     """Return what a trained model gives for the images of `split`: float32 `[n, classes]`."""
     batches = _batches(recipe, split, run, 512)
-    return training.predict(model, batches, precision=_precision(recipe, run))[0]
+    precision = run.precision if recipe.fast else torch.float32
+    return training.predict(model, batches, precision=precision)[0]
 
 
 def test(
@@ -152,7 +153,3 @@ def resnet18(
 def _batches(recipe: Recipe, split: Split, run: Profile, size: int, **options: int) -> data.Batches:
     scale = {"mean": recipe.centre, "std": recipe.spread}
     return data.Batches(split, size, device=run.device, **scale, **options)
-
-
-def _precision(recipe: Recipe, run: Profile) -> torch.dtype:
-    return run.precision if recipe.fast else torch.float32

@@ -11,20 +11,10 @@ class SmallMapConv2d(nn.Conv2d):
 
     Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and there torch's own
     convolution is slow on a CPU, most of all in bfloat16. On a GPU it is left alone.
-
-    Raises:
-        RuntimeError: the images have other channels than `in_channels`, as from `nn.Conv2d`.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what `nn.Conv2d` would, up to rounding.
-
-        Args:
-            images: floating point `[b, in_channels, h, w]`, of the dtype of the weights.
-
-        Returns:
-            `[b, out_channels, height, width]`, of the same dtype, or autocast's.
-        """
+        """Return what `nn.Conv2d` would, up to rounding: `[b, out_channels, height, width]`."""
         (rows, columns), (top, left) = self.kernel_size, self.padding
         down, right = self.stride
         height = (images.shape[2] + 2 * top - rows) // down + 1

@@ -214,7 +214,6 @@ def learner(
 
     Args:
         dls: from `dataloaders`, with the statistics of `weights`.
-        architecture: `resnet18`, `resnet34` or another of torchvision's.
         folder: for `learn.save`, `learn.export` and what `lr_find` puts aside.
         precision: from `Profile.precision`; in bfloat16, images also lie channels last.
         checkpoint: a folder in which every fit keeps its state, as `training.fit` does.
