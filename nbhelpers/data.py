@@ -1,7 +1,5 @@
 """Data sets as plain in-memory splits, and the batch iterator that feeds a training loop."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import math
@@ -39,7 +37,7 @@ class Split:
         """Return the number of images."""
         return len(self.labels)
 
-    def __getitem__(self, rows: torch.Tensor | slice) -> Split:
+    def __getitem__(self, rows: torch.Tensor | slice) -> "Split":
         """Return the split of the images at `rows` (int64 indices, a bool mask or a slice)."""
         columns = {name: one[rows] for name, one in vars(self).items() if torch.is_tensor(one)}
         return replace(self, **columns)

@@ -4,8 +4,6 @@ Every epoch count, data size, seed and expected band of the notebooks stands in 
 beside this file and is read through `current()`; no notebook names one of its own.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from dataclasses import dataclass

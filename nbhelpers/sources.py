@@ -1,7 +1,5 @@
 """Get data archives: verified cache, then mirror (NBHELPERS_MIRROR), then the public internet."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The 156 Tamil characters: their text, how they are said in Latin letters, their pen strokes."""
 
-from __future__ import annotations
-
 import csv
 import json
 from functools import cache

@@ -5,8 +5,6 @@ datasets/tamilchardata.htm; its official split is that of the IWFHR 2006 competi
 use only; see `data/README.md`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

@@ -5,8 +5,6 @@ that comes with matplotlib has Tamil, so this module builds one from the pen str
 `data/tamil_strokes.json`. Matplotlib's text shaping (since 3.11) then does the rest.
 """
 
-from __future__ import annotations
-
 import tempfile
 from functools import cache
 from itertools import pairwise

@@ -4,8 +4,6 @@ Each writer has a hand of their own (size, proportions, slant, pen) and draws ev
 pen strokes; a warp, other for each picture, makes no two alike. Pictures come in HPL's layout.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 import zlib
