@@ -1,7 +1,5 @@
 """Say what this machine has, which profile and data a run would use, and what is missing."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """`python -m handwriting photo.png`: say which character is on a picture."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

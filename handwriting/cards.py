@@ -1,7 +1,5 @@
 """The card of a saved model: what a user must know, as JSON in both of the model's files."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

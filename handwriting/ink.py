@@ -6,8 +6,6 @@ specks, cut the character out, bring its pen to the width known from training, s
 as the training images were. Notebooks 04 and 05 show what happens without it.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ They lie in `data/mine/<form>/<label>/0001.png`, or below `NBHELPERS_DATA`; git 
 `make clean` leaves them alone. The folder decides the label: to correct one, move the file.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ part is `web/pad.js`, which knows nothing of Jupyter but a thin adapter. Where t
 end (a page made by nbconvert, GitHub, a run with `NB_HEADLESS=1`) a picture of the pad stands in.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io
@@ -66,7 +64,7 @@ class Pad(anywidget.AnyWidget):
         super().__init__(options={"sources": [_described(*one) for one in self.readers.items()]})
         self.on_msg(self._received)
 
-    def _received(self, _: Pad, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+    def _received(self, _: "Pad", content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """Do what the page asks, and answer: an error that is only logged, no one would see."""
         reply: dict[str, Any] = {"kind": "done"}
         try:

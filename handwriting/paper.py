@@ -1,7 +1,5 @@
 """Find the character on a picture: take the paper away, and ruled lines, and specks."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 from scipy import ndimage

@@ -1,7 +1,5 @@
 """Open whatever people bring (files, bytes, pictures, arrays) as an upright picture in colour."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from pathlib import Path

@@ -3,8 +3,6 @@
 `copy` is called by the site's build. The page runs the models in the browser, without a server.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

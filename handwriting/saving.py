@@ -4,8 +4,6 @@
 ink to probabilities. Both carry the model's card. `models` brings them back.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ drawing program would write it. Everything is drawn from a seed: the same image,
 seed give the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
