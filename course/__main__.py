@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib import import_module
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,38 +40,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _do(chosen: argparse.Namespace) -> int:
+    if chosen.command == "data":
+        from nbhelpers import data, sources, tamil
+
+        for archives in (*([one] for one in data.mnist_archives()), tamil.TRAIN, tamil.TEST):
+            print(sources.fetch(*archives))
+        return 0
     # Each command imports what it needs: `doctor` must work where torch is missing.
+    module = import_module(f"course.{'execute' if chosen.command == 'run' else chosen.command}")
     match chosen.command:
         case "doctor":
-            from course import doctor
-
-            return doctor.report()
-        case "data":
-            from nbhelpers import data, sources, tamil
-
-            for archive in data.mnist_archives():
-                print(sources.fetch(archive))
-            for part in (tamil.TRAIN, tamil.TEST):
-                print(sources.fetch(*part))
-            return 0
+            return module.report()
         case "readme":
-            from course import readme
-
-            return readme.write()
+            return module.write()
         case "compare":
-            from course import compare
-
-            return compare.run(chosen.notebooks, os.environ.get("NB_PROFILE"))
+            return module.run(chosen.notebooks, os.environ.get("NB_PROFILE"))
         case "verify":
-            from course import verify
-
-            return verify.run(chosen.notebooks, chosen.full)
-        case _:
-            from course import execute
-
-            return execute.run(
-                chosen.notebooks, force=chosen.force, publish=chosen.publish, jobs=chosen.jobs
-            )
+            return module.run(chosen.notebooks, chosen.full)
+    options = {name: getattr(chosen, name) for name in ("force", "publish", "jobs")}
+    return module.run(chosen.notebooks, **options)
 
 
 if __name__ == "__main__":

@@ -328,10 +328,8 @@ def _publish_model(notebook: str, here: profile.Profile) -> None:
     if not name or here.name != "full" or not (folder / f"{name}.safetensors").exists():
         return
     _, card = models.load(name, folder)
-    if card.form == "tamil":
-        dataset = tamil.tamil(here, proportions=card.proportions)
-    else:
-        dataset = data.mnist(here)
+    letters = {"proportions": card.proportions}
+    dataset = tamil.tamil(here, **letters) if card.form == "tamil" else data.mnist(here)
     if dataset.source == "full":
         saving.publish(name, folder, dataset.validation)
 
