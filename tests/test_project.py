@@ -84,7 +84,9 @@ def test_no_page_without_a_place_for_its_tables(tmp_path):
         (tmp_path / name).write_text("# Nothing", encoding="utf-8")
     record = results.read(ROOT / "results" / results.REFERENCE / "05_lenet.json")
     results.write(tmp_path / "results" / results.REFERENCE / "05_lenet.json", record)
-    with pytest.raises(ValueError, match=r"README\.md has no place for the results"):
+    durations = results.read(ROOT / "results" / "durations.json")
+    results.write(tmp_path / "results" / "durations.json", durations)
+    with pytest.raises(ValueError, match=r"README\.md has no place for the minutes"):
         readme.updated(tmp_path)
 
 
