@@ -2,7 +2,7 @@
 
 Source: HP Labs India, isolated handwritten Tamil characters, http://lipitk.sourceforge.net/
 datasets/tamilchardata.htm; its official split is that of the IWFHR 2006 competition. For research
-use only; see `data/README.md`.
+use only; see `data/README.md`. `tamil` gives splits; `read_characters` reads one archive.
 """
 
 import contextlib
@@ -110,11 +110,11 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Split, Split,
     """
 
     def real() -> tuple[Split, Split, str]:
-        learn, test = (_imported(sources.fetch(*p), side, proportions) for p in (TRAIN, TEST))
+        learn, test = (_read_or_kept(sources.fetch(*p), side, proportions) for p in (TRAIN, TEST))
         return learn, test, "full"
 
     def sample() -> tuple[Split, Split, str]:
-        letters = _imported(_written_by_synthetic_writers(), side, proportions)
+        letters = _read_or_kept(_written_by_synthetic_writers(), side, proportions)
         learn, test = (letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0))
         return learn, test, "sample"
 
@@ -167,7 +167,7 @@ def read_characters(source: Path | str, side: int = 64, proportions: str = "kept
     return _split(Path(source), _read(Path(source), side, proportions))
 
 
-def _imported(archive: Path, side: int, proportions: str) -> Split:
+def _read_or_kept(archive: Path, side: int, proportions: str) -> Split:
     """Read an archive, or what an earlier reading has kept."""
     path = archive.with_name(f"{archive.name}.{side}px-{proportions}-even.npz")
     read = partial(_read, archive, side, proportions)
