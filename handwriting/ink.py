@@ -3,8 +3,7 @@
 Whatever the picture is (a photo of lined paper, a drawing with a transparent background, a scan),
 the same steps are taken: estimate the paper and take it away, find the ink, drop ruled lines and
 specks, cut the character out, bring its pen to the width known from training, scale and place it
-as the training images were. `paper` finds the character, `shapes` places it. `web/ink.js` does
-the same in a browser: change both.
+as the training images were (`paper`, `shapes`). `web/ink.js` does the same: change both.
 """
 
 import math
