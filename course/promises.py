@@ -59,11 +59,11 @@ def rows(junit: Path) -> list[list[str]]:
         ValueError: it is no JUnit file.
     """
     try:
-        cases = [*ElementTree.parse(junit).iter("testcase")]
+        cases = ElementTree.parse(junit).iter("testcase")
     except ElementTree.ParseError as error:
         raise ValueError(f"{junit}: expected a JUnit file; run the tests again ({error})") from None
     found: dict[tuple[str, str], list[ElementTree.Element]] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda one: one.get("classname", "")):
         for entry in case.iter("property"):
             if entry.get("name") == "promise":
                 group, _, promise = entry.get("value", "").partition(": ")
