@@ -245,14 +245,11 @@ def _as_good(card: Card, reference: Card) -> bool:
 
 
 def _from_weights(path: Path) -> tuple[Path, bytes]:
-    """Return an ONNX file made from weights alone: where it is kept, if it can be, and its content.
-
-    Making it takes seconds.
-    """
+    """Return where an ONNX file made from weights alone is kept, if it can be, and its content."""
     from handwriting import saving
 
-    networks = sources.project_folder() / "nbhelpers" / "networks.py"  # decides the graph, too
-    digest = hashlib.sha256(path.read_bytes() + networks.read_bytes())
+    code = sources.project_folder() / "nbhelpers" / "networks.py", Path(saving.__file__)
+    digest = hashlib.sha256(b"".join(one.read_bytes() for one in (path, *code)))  # of all of it
     kept = sources.artifacts_root() / "reference" / f"{path.stem}-{digest.hexdigest()[:16]}.onnx"
     if kept.is_file():
         return kept, kept.read_bytes()

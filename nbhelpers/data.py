@@ -145,9 +145,6 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content[len(header) :], np.uint8).reshape(shape).copy()
 
 
-# ------------------------------------------------------------------------ the embedded sample
-
-
 def digits_sample(run: Profile) -> Dataset:
     """Return scikit-learn's 1,797 digits, scaled to 20×20 and centred in 28×28, as MNIST's were.
 

@@ -1,7 +1,7 @@
 """What notebooks 1 to 7 chose, on validation images: the one copy of it in the package.
 
-The notebooks write it out as well: change both, a test compares. A recipe gives their model;
-it can be trained with other seeds, with fewer labels and by several processes as well.
+The notebooks write it out as well: change both, a test compares. With their seed a recipe gives
+their model; it can be trained with other seeds, fewer labels and by several processes as well.
 """
 
 from collections.abc import Callable

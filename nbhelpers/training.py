@@ -109,8 +109,8 @@ def fit(
     """Train `model`, in place and on the device it is on, and return what was measured.
 
     Args:
-        train, validation: batches to learn from, and to judge on after each epoch. `set_epoch`, if
-            they have one, is called before each epoch; their `generator` draws their order.
+        train, validation: batches, as many as `len` says, to learn from, and to judge on after each
+            epoch, before which their `set_epoch` is called; their `generator` draws their order.
         loss_function: of (logits float32, labels int64 `[b]`), the batch's mean.
         augment: changes a batch of inputs at random before the model sees it.
         precision: float32, or bfloat16 for automatic mixed precision.
