@@ -21,7 +21,7 @@ from course import execute, results
 from nbhelpers.sources import project_folder
 
 COMMAND = [
-    sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+    sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
     "-p", "course.verify", "-o", "norecursedirs=", "--nbval", "--nbval-current-env",
     "--nbval-cell-timeout=7200", f"--nbval-sanitize-with={Path(__file__).with_suffix('.cfg')}",
 ]  # fmt: skip
