@@ -77,7 +77,7 @@ def time_both(few: data.Dataset, epoch: int, run: profile.Profile) -> dict[str, 
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
         folder, start = Path(name), vision.scratch(few.train)
         theirs, loaders = from_a_folder(few, folder, run), from_memory(few, run)
-        ours = vision.learner(loaders, "resnet34", start, folder, precision=run.precision)
+        ours = vision.learner(loaders, "resnet34", start, folder, run.precision, quiet=True)
         train = theirs.dls.train
         for way, learn, batch, workers, precision in (
             ("fastai, from a folder", theirs, train.bs, train.fake_l.num_workers, torch.float32),
