@@ -47,10 +47,11 @@ run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of resu
 site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
 	$(PY) course/site/build.py
 
+# A test that hangs ends with the place where it does, and the others go on.
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder \
-	--junitxml=build/tests.xml tests
+	-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true --junitxml=build/tests.xml tests
 	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
 	@$(PY) -c "import pathlib, time; f = pathlib.Path('build/test_started'); \
 	s = time.time() - f.stat().st_mtime; f.with_name('test_seconds').write_text(f'{s:.0f}\n'); \
