@@ -358,12 +358,12 @@ _NO_MEMORY = re.compile(
 )
 
 
-def lr_find(learn: Learner) -> NamedTuple:
+def lr_find(learn: Learner, batches: int = 100) -> NamedTuple:
     """Run fastai's learning-rate finder, show its plot and return what it suggests as `valley`."""
     try:
-        return learn.lr_find()
+        return learn.lr_find(num_it=batches)
     except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start
-        return learn.lr_find(end_lr=1, stop_div=False)
+        return learn.lr_find(end_lr=1, num_it=batches, stop_div=False)
 
 
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:

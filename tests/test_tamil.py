@@ -116,7 +116,7 @@ def test_competition_test_layout(tmp_path, truth):
 
 def test_shape_is_kept_and_the_character_is_centred(tmp_path):
     files = {"usr_1/000t01.tiff": picture(200, 50)}
-    image = read_characters(archive_of(tmp_path, files), 64).images[0].numpy()
+    image = read_characters(archive_of(tmp_path, files), 64, "kept").images[0].numpy()
     rows, columns = (np.flatnonzero((image > 127).any(axis)) for axis in (1, 0))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert width / height == pytest.approx(190 / 40, rel=0.1)

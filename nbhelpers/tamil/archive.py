@@ -19,7 +19,6 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import torch
 from PIL import Image, ImageChops, UnidentifiedImageError
-from sklearn.model_selection import GroupShuffleSplit
 
 from nbhelpers import data, shapes, sources
 from nbhelpers.data import DataError, Dataset, Split
@@ -70,7 +69,7 @@ TEST = _archives(
 
 
 def tamil(
-    run: Profile, side: int = 64, split: str = "official", proportions: str = "kept"
+    run: Profile, side: int = 64, split: str = "official", proportions: str = "adapted"
 ) -> Dataset:
     """Return HPL Tamil as three splits of square images, `side` pixels wide and high.
 
@@ -97,7 +96,7 @@ def tamil(
     return data.sized(Dataset(name, source, train, validation, test), run)
 
 
-def characters(side: int = 64, proportions: str = "kept") -> tuple[Split, Split, str]:
+def characters(side: int = 64, proportions: str = "adapted") -> tuple[Split, Split, str]:
     """Return what there is to learn from, what to test on, and where they come from.
 
     The source is `full` for the competition's two parts; where they are not to be had, synthetic
@@ -115,14 +114,15 @@ def characters(side: int = 64, proportions: str = "kept") -> tuple[Split, Split,
 
     def sample() -> tuple[Split, Split, str]:
         letters = _read_or_kept(_written_by_synthetic_writers(), side, proportions)
-        learn, test = (letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0))
-        return learn, test, "sample"
+        return *(letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0)), "sample"
 
     return data.real_or_sample(real, sample)
 
 
 def _rows_by_writer(writers: torch.Tensor, share: float, seed: int) -> list[torch.Tensor]:
     """Return the rows of most writers, and of the `share` that is held out with all they wrote."""
+    from sklearn.model_selection import GroupShuffleSplit  # takes a second to import
+
     divide = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     return [torch.from_numpy(rows) for rows in next(divide.split(writers, groups=writers.numpy()))]
 
@@ -147,7 +147,7 @@ _NAME = re.compile(  # usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff o
 )
 
 
-def read_characters(source: Path | str, side: int = 64, proportions: str = "kept") -> Split:
+def read_characters(source: Path | str, side: int = 64, proportions: str = "adapted") -> Split:
     """Read a `.tar.gz`, `.tar.xz` or `.zip` in any known layout; nothing is unpacked to disk.
 
     The layouts: `usr_<writer>/<class>t<trial>.tiff` · `<class>t<trial>.usr_<writer>.tiff` ·
