@@ -72,9 +72,11 @@ def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Place images in larger squares, their centre of mass at the centre: uint8 `[n, side, side]`.
+    """Place images in larger squares as MNIST's makers did: uint8 `[n, side, side]`.
 
-    Ink that would fall outside is kept in by moving it less.
+    Moved in whole pixels, the centre of mass comes as near as it can to pixel `side / 2`, counted
+    from 0: half a pixel below and right of the exact middle. So the ink of 69,998 of MNIST's 70,000
+    images stays where it is. Ink that would fall outside is kept in by moving it less.
 
     Args:
         images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
@@ -83,13 +85,12 @@ def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
     import torch
 
     n, height, width = images.shape
-    mass = images.float()
+    mass = images.double()
     total = mass.sum((1, 2))
     row = (mass.sum(2) * torch.arange(height)).sum(1) / total
     column = (mass.sum(1) * torch.arange(width)).sum(1) / total
-    centre = (side - 1) / 2
-    top = (centre - row).round().long().clamp(0, side - height)
-    left = (centre - column).round().long().clamp(0, side - width)
+    top = (side / 2 - row).round().long().clamp(0, side - height)
+    left = (side / 2 - column).round().long().clamp(0, side - width)
     squares = images.new_zeros(n, side, side)
     for square, image, y, x in zip(squares, images, top.tolist(), left.tolist(), strict=True):
         square[y : y + height, x : x + width] = image

@@ -65,7 +65,7 @@ def test_form_is_that_of_mnist():
     rows = (digit > 20).any(1).nonzero()[:, 0]
     assert 19 <= rows[-1] - rows[0] + 1 <= 20  # the box
     mass = digit.float()
-    assert abs((mass.sum(1) * torch.arange(28)).sum() / mass.sum() - 13.5) <= 0.6
+    assert abs((mass.sum(1) * torch.arange(28)).sum() / mass.sum() - 14) <= 0.6
     assert steps.ink.shape == (160, 150) and steps.ink[5, 5] == 0 and steps.ink.max() == 255
     assert abs(max(steps.crop.shape) - 100) <= 3
     assert abs(steps.pen - 0.11) < 0.03

@@ -60,7 +60,7 @@ function toTamil(picture, proportions) {
 
 // ------------------------------------------------------------------------------ the models' form
 
-/** Place an image in a square, its centre of mass at the centre: `shapes.place_by_centre_of_mass`. */
+/** Place an image in a square as MNIST's makers did: `shapes.place_by_centre_of_mass`. */
 function placedByMass(image, side) {
   let [total, sumX, sumY] = [0, 0, 0];
   image.data.forEach((value, i) => {
@@ -69,7 +69,7 @@ function placedByMass(image, side) {
     sumY += value * Math.floor(i / image.width);
   });
   const start = (sum, size) => {
-    const free = round(Math.fround((side - 1) / 2 - Math.fround(sum / total)));
+    const free = round(side / 2 - sum / total);
     return Math.min(side - size, Math.max(0, free));
   };
   const square = grid(side, side);
