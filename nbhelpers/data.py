@@ -268,7 +268,7 @@ class Batches:
 
     Iterating yields `(inputs, labels)`: inputs float32 `[b, 1, height, width]`, equal to
     `(pixel / 255 - mean) / std`; labels int64 `[b]`; both on `device`. The last batch may be
-    shorter. Notebook 01 builds the same by hand.
+    shorter.
 
     Args:
         split: where the images come from.

@@ -74,9 +74,8 @@ def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
     """Place images in larger squares as MNIST's makers did: uint8 `[n, side, side]`.
 
-    Moved in whole pixels, the centre of mass comes as near as it can to pixel `side / 2`, counted
-    from 0: half a pixel below and right of the exact middle. So the ink of 69,998 of MNIST's 70,000
-    images stays where it is. Ink that would fall outside is kept in by moving it less.
+    In whole pixels, the centre of mass comes nearest to pixel `side / 2`, counted from 0: so 69,998
+    of MNIST's 70,000 images stay as they are. Ink that would fall outside is moved less.
 
     Args:
         images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
