@@ -47,7 +47,7 @@ run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of resu
 site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
 	$(PY) course/site/build.py
 
-# A test that hangs ends with the place where it does, and the others go on.
+# A test that hangs for five minutes says where, fails, and the others go on.
 test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder \

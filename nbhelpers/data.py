@@ -267,8 +267,7 @@ class Batches:
     """Batches of a split, straight from memory: no files, no worker processes.
 
     Iterating yields `(inputs, labels)`: inputs float32 `[b, 1, height, width]`, equal to
-    `(pixel / 255 - mean) / std`; labels int64 `[b]`; both on `device`. The last batch may be
-    shorter.
+    `(pixel / 255 - mean) / std`; labels int64 `[b]`; both on `device`. The last may be shorter.
 
     Args:
         split: where the images come from.

@@ -112,7 +112,7 @@ def train(
 def probabilities(recipe: Recipe, model: nn.Module, split: Split, run: Profile) -> torch.Tensor:
     """Return what a trained model gives for the images of `split`: float32 `[n, classes]`."""
     batches = _batches(recipe, split, run, 512)
-    precision = run.precision if recipe.notebook == "07" else torch.float32  # as each tests
+    precision = run.precision if recipe.notebook == "07" else torch.float32  # as it does itself
     return training.predict(model, batches, precision=precision)[0]
 
 

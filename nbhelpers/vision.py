@@ -359,7 +359,7 @@ _NO_MEMORY = re.compile(
 
 
 def lr_find(learn: Learner, batches: int = 100) -> NamedTuple:
-    """Run fastai's learning-rate finder, show its plot and return what it suggests as `valley`."""
+    """Run fastai's learning-rate finder on so many batches; show its plot, return its `valley`."""
     try:
         return learn.lr_find(num_it=batches)
     except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start

@@ -114,7 +114,8 @@ def characters(side: int = 64, proportions: str = "adapted") -> tuple[Split, Spl
 
     def sample() -> tuple[Split, Split, str]:
         letters = _read_or_kept(_written_by_synthetic_writers(), side, proportions)
-        return *(letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0)), "sample"
+        learn, test = (letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0))
+        return learn, test, "sample"
 
     return data.real_or_sample(real, sample)
 
