@@ -7,9 +7,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import nbhelpers.reporting  # noqa: F401  its style is that of the notebooks
+from nbhelpers.sources import project_folder
 
 
+@plt.rc_context(fname=project_folder() / "notebooks" / "matplotlibrc")
 def ladder_figure(records: dict[str, list[dict]]) -> Figure:
     """Return a figure of test accuracies with their intervals, beside the published ones.
 

@@ -1,4 +1,7 @@
-"""Figures and tables; each figure has an alternative text made from what it shows."""
+"""Figures and tables; each figure has an alternative text made from what it shows.
+
+The style of all figures stands in `notebooks/matplotlibrc`.
+"""
 
 import io
 from collections.abc import Sequence
@@ -13,10 +16,6 @@ from PIL import Image
 from nbhelpers.data import Split
 from nbhelpers.records import Result
 from nbhelpers.training import History
-
-# On import: else each notebook would have to ask for it before it draws figures of its own.
-plt.style.use("tableau-colorblind10")
-plt.rcParams.update({"figure.dpi": 96, "figure.constrained_layout.use": True, "image.cmap": "gray"})
 
 
 def show(figure: Figure, alt: str) -> None:
