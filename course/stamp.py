@@ -38,7 +38,8 @@ def files(notebook: Path, root: Path) -> list[Path]:
     kept = [path for name in PACKAGES for path in root.glob(f"{name}/**/*.[tcj]*")]
     kept += [path for path in root.glob("data/*.*") if path.suffix in (".csv", ".json")]
     code = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
-    found = set(notebook.parent.glob(f"{notebook.name[:2]}_*.py"))
+    beside = (f"{notebook.name[:2]}_*.py", "matplotlibrc")
+    found = {path for pattern in beside for path in notebook.parent.glob(pattern)}
     texts = [_python(cell.source) for cell in code]
     texts += [path.read_text(encoding="utf-8") for path in found]
     while texts:
