@@ -29,10 +29,10 @@ from nbhelpers import profile
 from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
 
 ALL = ("",)  # with which every name begins
-# Which notebooks show results of others, and so wait for them where several run at once. One that
-# waits for all, to compare them or to measure how fast processes are, has the machine to itself.
+# Which notebooks show results of others, and so wait for them where several run at once. The one
+# that waits for all, to measure how fast processes are, has the machine to itself.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06",), "09": ("05", "07")}
-AFTER |= {"10": ALL, "11": ALL}
+AFTER |= {"10": tuple(f"{number:02}" for number in range(1, 9)), "11": ALL}
 # What is told of each model at the end, and under which head.
 SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "source": "data"}
 # The models that come with the course, by the notebook that trains them.
