@@ -3,6 +3,7 @@
 #   NOTEBOOKS="01 05"          which notebooks (default: all)
 #   JOBS=1                     how many notebooks run at once (default: 2 on a CPU, 1 on a GPU)
 #   PYTHON=python3.12          the Python that .venv is made with
+#   CPU=1                      PyTorch without GPU libraries (default: on Linux without an NVIDIA driver)
 
 PYTHON ?= python3
 VERIFY ?= 02
@@ -13,6 +14,20 @@ else
 endif
 PY := $(BIN)/python
 READY := .venv/ready
+
+# Of PyTorch for Linux, the package index has the build for GPUs alone, which fails without 4 GB of
+# CUDA libraries. `ready` keeps what was chosen; naming the other sets .venv up anew. Naming none
+# leaves one that is there as it is.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+ifdef CPU
+  LOCK := $(if $(filter 1,$(CPU)),requirements-cpu.lock,requirements.lock)
+  ifneq ($(LOCK),$(or $(shell cat $(READY) 2> /dev/null),requirements.lock))
+    OTHER := other-lock
+  endif
+else
+  DRIVER := $(wildcard /proc/driver/nvidia /usr/lib/wsl/lib/nvidia-smi)$(shell which nvidia-smi 2> /dev/null)
+  LOCK := $(if $(DRIVER),requirements.lock,$(if $(wildcard /proc/version),requirements-cpu.lock,requirements.lock))
+endif
 SITE_PACKAGES := course/site/node_modules/.package-lock.json
 
 # A warning-free, quiet set-up on any machine; nothing here reaches the notebooks' results.
@@ -99,26 +114,37 @@ audit: $(READY) ## known weaknesses of the packages in requirements.lock; needs 
 	UV_HTTP_TIMEOUT=15 UV_HTTP_RETRIES=1 $(BIN)/uvx --quiet pip-audit --requirement requirements.lock \
 	--strict --no-deps --disable-pip --progress-spinner off --timeout 15
 
-lock: $(READY) ## resolve requirements.txt into requirements.lock
+lock: $(READY) ## resolve requirements.txt into requirements.lock, and that without CUDA into requirements-cpu.lock
 	$(BIN)/uv pip compile -q requirements.txt --universal --python-version 3.11 --upgrade \
 	--custom-compile-command "make lock" -o requirements.lock
+	@$(PY) -c "import re; lock = open('requirements.lock', encoding='utf-8').read(); \
+	open('requirements-cpu.lock', 'w', encoding='utf-8', newline='\n').write(re.sub( \
+	r'^(nvidia|cuda|triton)\S*==.*\n(    #.*\n)+', '', lock, flags=re.M))"
 
 clean: ## remove what runs have made; downloads, results and your own files stay
 	rm -rf build .venv course/site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
-# uv is many times faster than pip; where it cannot be had, pip does the same.
-$(READY): requirements.lock requirements.txt pyproject.toml nbhelpers/waiting_threads.pth
+# uv is many times faster than pip; where it cannot be had, pip does the same. PyTorch's index is asked
+# for PyTorch alone, and not for long: where it does not answer, the large set works as well.
+$(READY): requirements.lock requirements.txt pyproject.toml nbhelpers/waiting_threads.pth $(OTHER)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; \
 	this is ' + sys.version.split()[0] + '. Name another with PYTHON=...')"
-	$(PYTHON) -m venv .venv
-	@if $(PY) -m pip install -q uv; then \
-	  $(BIN)/uv pip install -q --python $(PY) -r requirements.lock && \
-	  $(BIN)/uv pip install -q --python $(PY) --no-deps -e .; \
-	else \
-	  $(PY) -m pip install -q -r requirements.lock && $(PY) -m pip install -q --no-deps -e .; \
-	fi
+	$(PYTHON) -m venv $(if $(OTHER),--clear) .venv
+	@set -e; lock=$(LOCK); \
+	if $(PY) -m pip install -q uv; then install="$(BIN)/uv pip install -q --python $(PY)"; \
+	else install="$(PY) -m pip install -q"; fi; \
+	if [ $$lock = requirements-cpu.lock ] && ! UV_HTTP_CONNECT_TIMEOUT=5 UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=1 \
+	  PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10 $$install --no-deps --index-url $(TORCH_CPU) -c $$lock torch torchvision \
+	  2> .venv/torch-cpu.log; then \
+	  lock=requirements.lock; echo "PyTorch's CPU wheels cannot be had from $(TORCH_CPU)" \
+	  "(.venv/torch-cpu.log says why): the large set, with 4 GB of CUDA libraries, is installed instead."; \
+	fi; \
+	$$install -r $$lock; $$install --no-deps -e .
 	@$(PY) -c "import shutil, sysconfig; shutil.copy('nbhelpers/waiting_threads.pth', sysconfig.get_path('purelib'))"
-	@$(PY) -c "open('$(READY)', 'w').close()"
+	@echo $(LOCK) > $(READY)
+
+.PHONY: other-lock
+other-lock:
 
 # Fonts and the playground's runtime. Where they cannot be had, the site is built without.
 $(SITE_PACKAGES): course/site/package.json course/site/package-lock.json
