@@ -83,6 +83,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/pyrefly check --summary none --min-severity error
+	$(BIN)/codespell .
 
 lab: $(READY) ## open JupyterLab on the series
 	$(BIN)/jupyter lab --notebook-dir=notebooks

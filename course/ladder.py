@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from nbhelpers.sources import project_folder
 
 
-@plt.rc_context(fname=project_folder() / "notebooks" / "matplotlibrc")
+@plt.rc_context(fname=project_folder() / "notebooks" / "matplotlibrc")  # type: ignore
 def ladder_figure(records: dict[str, list[dict]]) -> Figure:
     """Return a figure of test accuracies with their intervals, beside the published ones.
 

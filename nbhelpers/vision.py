@@ -258,7 +258,7 @@ class Bfloat16(nn.Sequential):
         return logits.float()
 
 
-def _resnet(architecture: str, classes: int) -> nn.Sequential:
+def _resnet(architecture: str, classes: int) -> nn.Module:
     """Return the network that `learner` trains, untrained, for float32 `[b, 1, height, width]`."""
     how = {"pretrained": False, "n_in": 1, "ps": 0.2}
     model = create_vision_model(getattr(torchvision.models, architecture), classes, **how)
