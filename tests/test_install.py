@@ -53,3 +53,9 @@ def test_only_another_choice_sets_up_anew(tmp_path, chosen, now, lock):
     ).stdout
     assert ("venv --clear" in said) == bool(lock)
     assert f"lock={lock};" in said if lock else "lock=" not in said
+
+
+def test_workflows_name_actions_by_hash():
+    for path in ROOT.glob(".github/workflows/*.yml"):
+        for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action), f"{path.name}: {action}"
