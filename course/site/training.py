@@ -1,0 +1,245 @@
+"""What the boxes "Train it here" load: a chapter's own training step as ONNX, digits, its record.
+
+`copy` is called by the site's build. The step is PyTorch's: plain SGD on cross-entropy, traced
+through its automatic derivatives; browsers run it in ONNX Runtime. `training.toml` says which
+chapter has a box, and where.
+"""
+
+import gzip
+import hashlib
+import json
+import math
+import shutil
+import tomllib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.utils
+import torch
+from onnxscript import opset18 as op
+from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from course import results
+from nbhelpers import data, networks, profile, sources
+
+SCRIPTS = Path(__file__).with_name("train")
+BOXES = Path(__file__).with_name("training.toml")
+TRAIN, VALIDATION = 5_000, 1_000  # digits that a page trains and validates on
+POINTS = 60  # of a notebook's curve, at most
+SAMPLE = "SAMPLE DATA, not the real set. Its numbers say nothing about the real data."
+
+
+def copy(out: Path, root: Path) -> str | None:
+    """Put all that the boxes load into `out`, beside their scripts.
+
+    Returns None; or what is left out, why, and what to do, for the build to print.
+    """
+    try:
+        digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
+        files, boxes = {}, boxes_by_chapter()
+        for chapter, box in boxes.items():
+            box["curve"] = committed(root, chapter, box["run"])
+            box["networks"] = []
+            for hidden in box["hidden"]:
+                network, name = made(box["network"], hidden), f"{box['network']}{hidden or ''}"
+                files[f"{name}.step.onnx"], files[f"{name}.read.onnx"] = parts(
+                    _kept(name, network, box)
+                )
+                about = {"name": name, "hidden": hidden, "weights": weights(network)}
+                box["networks"].append(about | {"mask": masked(network)})
+    except (sources.Unavailable, sources.WriteError, data.DataError) as error:  # says what to do
+        return f"the boxes “Train it here”: {error}"
+    files["digits.bin"], counts = packed(digits)
+    counts["banner"] = SAMPLE if digits.source == "sample" else ""
+    about = {"digits": counts, "boxes": boxes}
+    files["about.json"] = json.dumps(about, ensure_ascii=False).encode()
+    shutil.copytree(SCRIPTS, out)
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    return None
+
+
+def boxes_by_chapter() -> dict[str, dict[str, Any]]:
+    """Return what `training.toml` says about each box, by the name of its notebook."""
+    return tomllib.loads(BOXES.read_text(encoding="utf-8"))
+
+
+# ------------------------------------------------------------------------------------- the step
+
+
+def made(name: str, hidden: int = 0) -> nn.Sequential:
+    """Return a fresh network of `nbhelpers.networks`; two layers with so many hidden units."""
+    network = getattr(networks, name)()
+    if hidden:
+        network[1], network[3] = nn.Linear(784, hidden), nn.Linear(hidden, 10)
+    return network
+
+
+def weights(network: nn.Sequential) -> list[dict[str, Any]]:
+    """Return name and shape of each weight, and the bound of its first, uniform, random values."""
+    found = []
+    for name, value in network.named_parameters():
+        inputs = math.prod(network[int(name.split(".")[0])].weight.shape[1:])
+        found.append({"name": name, "shape": list(value.shape), "bound": inputs**-0.5})
+    return found
+
+
+class _Watched(nn.Module):
+    """A network for pixels as they are kept, whose dropout is given from outside."""
+
+    def __init__(self, network: nn.Sequential, mean: float, std: float) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = network, mean, std
+
+    def forward(self, images: torch.Tensor, *mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the logits, and the largest answer of each unit of the first hidden layer."""
+        x, most = (images.float()[:, None] / 255 - self.mean) / self.std, None
+        for layer in self.network:
+            x = x * mask[0] if isinstance(layer, nn.Dropout) else layer(x)
+            if isinstance(layer, nn.ReLU) and most is None:
+                most = x.transpose(0, 1).flatten(1).amax(1)
+        return x, x.amax(0) if most is None else most
+
+
+def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
+    """Return the graph of one training step, for the batches and the scaling of a box.
+
+    It takes the weights by name, `images` uint8 `[batch, 28, 28]`, `labels` int32, `rate`, and with
+    dropout `mask`: 0, or what the rest is multiplied by. It gives `new.` weights, the `loss`, and
+    of the old weights the `logits` and `most`, the largest answer of each first hidden unit.
+    """
+    watched, batch = _Watched(network, box["mean"], box["std"]), box["batch"]
+    names = [name for name, _ in watched.named_parameters()]
+
+    def step(old: list, images: Any, labels: Any, rate: Any, *mask: Any) -> list:
+        def loss(weights: dict[str, torch.Tensor]) -> tuple:
+            logits, most = torch.func.functional_call(watched, weights, (images, *mask))
+            right = labels[:, None] == torch.arange(10)
+            return -(right * logits.log_softmax(1)).sum() / batch, (logits, most)
+
+        by_name = dict(zip(names, old, strict=True))
+        gradients, (value, others) = torch.func.grad_and_value(loss, has_aux=True)(by_name)
+        return [*(by_name[name] - rate * gradients[name] for name in names), value, *others]
+
+    example = [torch.zeros(batch, 28, 28).byte(), torch.zeros(batch).int(), torch.tensor(0.0)]
+    example += [torch.ones(batch, width) for width in masked(network)]
+    values = [value.detach() for value in network.parameters()]
+    short = [name.removeprefix("network.") for name in names]
+    given = [*short, "images", "labels", "rate", "mask"][: len(short) + len(example)]
+    results = [*(f"new.{name}" for name in short), "loss", "logits", "most"]
+    return _as_onnx(step, (values, *example), given, results)
+
+
+def masked(network: nn.Sequential) -> list[int]:
+    """Return how many numbers of an image dropout reaches, in a list; empty without dropout."""
+    places = [i for i, layer in enumerate(network) if isinstance(layer, nn.Dropout)]
+    return [network[i - 2].out_features for i in places]  # behind a linear layer and its ReLU
+
+
+def _as_onnx(step: Callable, example: tuple, given: list, results: list) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own parts
+        program = torch.onnx.export(
+            make_fx(step)(*example).eval(),
+            example,
+            input_names=given,
+            output_names=results,
+            opset_version=18,
+            custom_translation_table=_TRANSLATIONS,
+            dynamo=True,
+            verbose=False,
+        )
+    proto = program.model_proto
+    graph = proto.graph
+    # The exporter notes where in whose folders each line of Python stands: nothing to pass on.
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    del graph.metadata_props[:]
+    return proto
+
+
+# What the exporter has no ONNX form for, or a clumsy one. Only what the course's networks need:
+# pooling without padding; convolutions with stride 1, and without padding or groups.
+
+
+def _pool(x: Any, kernel: list, stride: list) -> Any:
+    return op.MaxPool(x, kernel_shape=list(kernel), strides=list(stride))  # and where it was
+
+
+def _pool_backward(grad: Any, x: Any, kernel: list, stride: list, *others: Any) -> Any:
+    sides = {"kernel_shape": list(kernel), "strides": list(stride)}
+    return op.MaxUnpool(grad, others[-1], op.Shape(x), **sides)
+
+
+def _convolution_backward(grad: Any, x: Any, weight: Any, *others: Any) -> tuple[Any, Any, Any]:
+    wanted = others[-1]
+    of_input = op.ConvTranspose(grad, weight) if wanted[0] else op.Identity(grad)  # used by none
+    swapped = (op.Transpose(one, perm=[1, 0, 2, 3]) for one in (x, grad))
+    of_weight = op.Transpose(op.Conv(*swapped), perm=[1, 0, 2, 3])
+    return of_input, of_weight, op.ReduceSum(grad, op.Constant(value_ints=[0, 2, 3]), keepdims=0)
+
+
+_TRANSLATIONS = {
+    torch.ops.aten.max_pool2d_with_indices.default: _pool,
+    torch.ops.aten.max_pool2d_with_indices_backward.default: _pool_backward,
+    torch.ops.aten.convolution_backward.default: _convolution_backward,
+}
+
+
+def parts(graph: onnx.ModelProto) -> tuple[bytes, bytes]:
+    """Return the files of a step and of reading alone, which needs neither labels nor rate."""
+    given = [value.name for value in graph.graph.input]
+    made = [value.name for value in graph.graph.output]
+    extractor = onnx.utils.Extractor(graph)
+    step = extractor.extract_model(given, made[:-2])
+    read = extractor.extract_model([n for n in given if n not in ("labels", "rate")], made[-2:])
+    return step.SerializeToString(), read.SerializeToString()
+
+
+def _kept(name: str, network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
+    """Return `exported`, which takes seconds, from the last time that nothing was different."""
+    code = b"".join(Path(one).read_bytes() for one in (__file__, networks.__file__, BOXES))
+    digest = hashlib.sha256(code + torch.__version__.encode()).hexdigest()[:16]
+    path = sources.artifacts_root() / "site" / f"{name}-{digest}.onnx"
+
+    def make(unfinished: Path) -> None:
+        for older in path.parent.glob(f"{name}-*.onnx"):
+            older.unlink()
+        unfinished.write_bytes(exported(network, box).SerializeToString())
+
+    return sources.kept(path, lambda: onnx.load(path) if path.is_file() else None, make)
+
+
+# ---------------------------------------------------------------------------- digits and records
+
+
+def packed(digits: data.Dataset) -> tuple[bytes, dict[str, int]]:
+    """Return digits as one file, and how many it holds to train and to validate on.
+
+    The file is gzip of all labels, then of all images, a byte a label and a pixel.
+    """
+    train, validation = digits.train[:TRAIN], digits.validation[:VALIDATION]
+    both = [np.concatenate([getattr(s, part).numpy() for s in (train, validation)])
+            for part in ("labels", "images")]  # fmt: skip
+    content = b"".join(one.astype(np.uint8).tobytes() for one in both)
+    counts = {"train": len(train), "validation": len(validation)}
+    return gzip.compress(content, mtime=0), counts
+
+
+def committed(root: Path, chapter: str, run: int) -> dict[str, Any]:
+    """Return a run that the notebook has recorded: its name, and validation accuracies.
+
+    Each stands with the number of digits that had been learned from, with repetitions.
+    """
+    path = root / "results" / results.REFERENCE / chapter
+    record = results.read(path.with_suffix(".json"))
+    with np.load(path.with_suffix(".npz")) as arrays:
+        accuracy = arrays[f"{run}_validation_accuracy"]
+    epochs = np.unique(np.geomspace(1, len(accuracy), POINTS).round().astype(int))
+    points = [(int(n * record["data"]["train"]), round(float(accuracy[n - 1]), 4)) for n in epochs]
+    return {"name": record["models"][run]["name"], "points": points}

@@ -1,0 +1,92 @@
+"""The boxes "Train it here": their training step against PyTorch's own, and their files."""
+
+import gzip
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from course.site import training
+from nbhelpers import data, networks, profile
+
+BOXES = training.boxes_by_chapter()
+CASES = [(box, hidden) for box in BOXES.values() for hidden in box["hidden"][:2]]
+
+
+class Times(nn.Module):
+    """Dropout whose random choice is known."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x):
+        return x * self.mask
+
+
+def run(content, feeds):
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    feeds = {one.name: feeds[one.name].detach().numpy() for one in session.get_inputs()}
+    return dict(zip(names, session.run(None, feeds), strict=True))
+
+
+@pytest.fixture
+def digits():
+    return data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+
+
+@pytest.mark.promise(
+    "Site and playground", "A training step in the page is PyTorch's own, within 1e-6"
+)
+@pytest.mark.parametrize(("box", "hidden"), CASES)
+def test_a_step_is_pytorch_s(box, hidden, digits):
+    """Plain SGD from random weights, with dropout where the network has it."""
+    torch.manual_seed(0)
+    network = training.made(box["network"], hidden)
+    split = digits.train[: box["batch"]]
+    widths = training.masked(network)
+    mask = 2.0 * (torch.rand(len(split), *widths) < 0.5)
+    feeds = dict(network.named_parameters()) | {
+        "images": split.images, "labels": split.labels.int(), "rate": torch.tensor(0.3),
+        "mask": mask,
+    }  # fmt: skip
+    graph = training.exported(network, box)
+    step, read = (run(content, feeds) for content in training.parts(graph))
+    for i, layer in enumerate(network):
+        if isinstance(layer, nn.Dropout):
+            network[i] = Times(mask)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
+    inputs = (split.images[:, None] / 255 - box["mean"]) / box["std"]
+    logits = network(inputs)
+    loss = functional.cross_entropy(logits, split.labels)
+    loss.backward()
+    optimizer.step()
+    assert abs(step["loss"] - loss.item()) < 1e-6
+    assert abs(read["logits"] - logits.detach().numpy()).max() < 1e-5
+    for name, value in network.named_parameters():
+        assert abs(step[f"new.{name}"] - value.detach().numpy()).max() < 1e-6, name
+
+
+def test_two_layers_are_the_notebook_s():
+    ours, theirs = training.made("two_layers", 30), networks.two_layers()
+    assert str(ours) == str(theirs)
+
+
+def test_the_first_values_are_spread_as_pytorch_s():
+    for network in (training.made("lenet"), training.made("two_layers", 5)):
+        for about, value in zip(training.weights(network), network.parameters(), strict=True):
+            assert about["shape"] == list(value.shape)
+            assert 0.5 * about["bound"] < value.abs().max() <= about["bound"]
+
+
+def test_digits_are_packed_whole(digits):
+    content, counts = training.packed(digits)
+    total = counts["train"] + counts["validation"]
+    values = np.frombuffer(gzip.decompress(content), np.uint8)
+    assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
+    assert values[0] == digits.train.labels[0]
+    assert (values[total : total + 784] == digits.train.images[0].flatten().numpy()).all()
