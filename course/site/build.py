@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from course import results
-from course.site import texts
+from course.site import texts, training
 from handwriting import playground
 
 SITE = Path(__file__).resolve().parent
@@ -35,6 +35,7 @@ BESIDES = (
     "handwriting/*.py",
     "results/ladder.png",
 )
+WITHOUT = "the boxes “Train it here”, which need the playground; figures stand for them"
 
 
 class SiteError(RuntimeError):
@@ -59,6 +60,8 @@ def build(out: Path, executed: Path | None = None) -> None:
         source, page, drawing = work / "source", work / "html", work / "playground"
         notebooks = chosen(executed)
         left_out = [_fonts(source / "_static"), playground.copy(drawing)]
+        boxes = source / "_static" / "train"
+        left_out.append(WITHOUT if left_out[1] else training.copy(boxes, ROOT))
         _put_together(source, notebooks, with_playground=left_out[1] is None)
         _run_sphinx(source, page, work / "doctrees")
         for path in notebooks:

@@ -16,7 +16,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-from course.site import texts
+from course.site import texts, training
 
 CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
@@ -51,6 +51,8 @@ def complete(app: Sphinx, document: nodes.document) -> None:
         title = next(document.findall(nodes.title))
         title.parent.insert(title.parent.index(title) + 1, _facts(texts.chapter(path)))
         _describe(document, nbformat.read(path, as_version=4))
+        if (Path(app.srcdir) / "_static" / "train").exists():
+            place_box(document, path.stem)
         link_terms(document, name, _terms(Path(app.srcdir)))
     for image in list(document.findall(nodes.image)):
         whole = image.parent if isinstance(image.parent, nodes.paragraph) else image
@@ -78,6 +80,23 @@ def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None
     for image in document.findall(nodes.image):
         alt = by_digest.get(Path(image["uri"]).stem)
         image["alt"] = alt or image.get("alt") or UNDESCRIBED
+
+
+def place_box(document: nodes.document, chapter: str) -> None:
+    """Put the box "Train it here" at the end of the section that `training.toml` names."""
+    box = training.boxes_by_chapter().get(chapter)
+    if not box:
+        return
+    for section in document.findall(nodes.section):
+        if re.sub(r"^[\d.]+ ", "", section[0].astext()) == box["below"]:
+            text = f'<details class="train" data-chapter="{chapter}" hidden>'
+            text += "<summary>Train it here</summary></details>"
+            later = section.first_child_matching_class(nodes.section)  # a section in it
+            section.insert(
+                len(section) if later is None else later, nodes.raw("", text, format="html")
+            )
+            return
+    print(f"left out: the box “Train it here” of {chapter}: no heading is “{box['below']}”")
 
 
 # ---------------------------------------------------------------------------------------- glossary

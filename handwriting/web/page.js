@@ -1,5 +1,6 @@
 // The playground page: the drawing pad, and the models that read it.
 
+import { follow, pixels, seen } from "./canvas.js";
 import table from "./forms.js";
 import { InkError } from "./ink.js";
 import { createPad, PICTURE } from "./pad.js";
@@ -83,33 +84,4 @@ function item([name, text]) {
   strong.textContent = name;
   element.append(strong, text);
   return element;
-}
-
-function pixels(canvas) {
-  return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-}
-
-/** Return an image as the URL of a picture, dark on white. */
-function seen({ width, height, data }) {
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const picture = context.createImageData(width, height);
-  data.forEach((ink, i) => picture.data.set([255 - ink, 255 - ink, 255 - ink, 255], 4 * i));
-  context.putImageData(picture, 0, 0);
-  return canvas.toDataURL();
-}
-
-/** Let the pad be light or dark as the page is, which its reader can switch. */
-function follow(root) {
-  const page = document.documentElement;
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const apply = () => {
-    const chosen = page.dataset.theme;
-    const dark = chosen === "light" || chosen === "dark" ? chosen === "dark" : system.matches;
-    root.setAttribute("data-jp-theme-light", String(!dark));
-  };
-  new MutationObserver(apply).observe(page, { attributeFilter: ["data-theme"] });
-  system.addEventListener("change", apply);
-  apply();
 }

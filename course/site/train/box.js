@@ -1,0 +1,287 @@
+// The box "Train it here": controls, charts, pictures of weights, and a pad that the network reads.
+
+import { follow, pixels, seen } from "../../playground/canvas.js";
+import { InkError, toForm } from "../../playground/ink.js";
+import { createPad } from "../../playground/pad.js";
+import { createChart } from "./chart.js";
+import { createUnits } from "./units.js";
+import words from "./words.js";
+
+const SIDE = 28;
+const FORM = { form: "mnist", side: SIDE, proportions: "kept" };
+const FARTHEST = 8; // pixels that a drawing can be shifted
+const AGAIN = 2000; // milliseconds after which a drawing is read again while training goes on
+
+/** Fill a box, an opened `<details data-chapter="...">`. */
+export async function open(details) {
+  const root = make("div", { class: "train-box" });
+  details.append(root);
+  root.append(make("p", { class: "train-state", role: "status" }, words.loading));
+  const style = make("link", { rel: "stylesheet", href: new URL("../../playground/pad.css", import.meta.url).href });
+  document.head.append(style);
+  const response = await fetch(new URL("about.json", import.meta.url));
+  if (!response.ok) throw new Error(`about.json: HTTP status ${response.status}`);
+  const { digits, boxes } = await response.json();
+  const box = boxes[details.dataset.chapter];
+  const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  fill(root, { box, digits, worker });
+  const rest = () => worker.postMessage({ order: "pause" });
+  details.addEventListener("toggle", () => details.open || rest());
+  addEventListener("pagehide", rest);
+  worker.postMessage({ order: "open", chapter: details.dataset.chapter });
+}
+
+function fill(root, { box, digits, worker }) {
+  const order = (name, more) => worker.postMessage({ order: name, ...more });
+  const run = { seen: 0, loss: null, right: 0, going: false, ready: false };
+  let network = box.networks.find((one) => one.hidden === (box.chosen ?? 0));
+
+  const controls = createControls(box, {
+    rate: (rate) => order("set", { rate }),
+    sequence: (sequence) => order("set", { sequence }),
+    hidden(hidden) {
+      network = box.networks.find((one) => one.hidden === hidden);
+      again("choose", { hidden });
+      units = newUnits();
+    },
+    start: () => go(!run.going),
+    step: () => order("step"),
+    reset: () => again("reset"),
+  });
+  const state = make("p", { class: "train-state" }, words.loading);
+  const spoken = make("p", { class: "visually-hidden", role: "status" });
+  const charts = make("div", { class: "train-charts" });
+  const chart = createChart(charts, {
+    words,
+    least: box.batch,
+    most: box.curve.points.at(-1)[0],
+    committed: box.curve.points,
+  });
+  const pictures = make("div", { class: "train-units", "data-side": box.shown.side });
+  const alive = make("p", { class: "train-alive" });
+  const newUnits = () => {
+    const count = Math.min(box.shown.count, network.weights[0].shape[0]);
+    const captions = count === 10 && !network.hidden ? [..."0123456789"] : [];
+    pictures.dataset.count = count;
+    return createUnits(pictures, { count, side: box.shown.side }, captions);
+  };
+  let units = newUnits();
+  const pad = createReader(order);
+  root.replaceChildren(
+    make("p", {}, box.question),
+    ...(digits.banner ? [make("p", { class: "train-banner" }, digits.banner)] : []),
+    controls.root, state, spoken, charts, legend(box.curve.name),
+    make("p", { class: "train-caption" }, box.shown.what), pictures, alive,
+    pad.root, folded(words.found, box.found),
+  );
+  pad.begin();
+
+  function go(going) {
+    run.going = going;
+    controls.show(run);
+    order(going ? "run" : "pause");
+  }
+  function again(name, more) {
+    run.going = false;
+    Object.assign(run, { seen: 0, loss: null });
+    chart.restart();
+    controls.show(run);
+    order(name, more);
+  }
+  function say(text = words.state({ ...run, epoch: run.seen / digits.train, total: total() })) {
+    state.textContent = text;
+  }
+  const total = () => Math.floor(digits.validation / box.batch) * box.batch;
+
+  const told = {
+    opened() {
+      run.ready = true;
+      controls.show(run);
+    },
+    losses({ points }) {
+      for (const [seen, loss] of points) chart.loss(seen, loss);
+      if (points.length) [run.seen, run.loss] = points.at(-1);
+      say();
+    },
+    validated({ seen, accuracy, most, first }) {
+      run.right = Math.round(accuracy * total());
+      if (seen) chart.accuracy(seen, accuracy);
+      const hidden = network.weights.length > 2;
+      units(first, hidden ? most : null);
+      const living = most.filter((value) => value > 0).length;
+      alive.textContent = hidden ? words.alive(living, most.length, box.shown.units) : "";
+      say();
+      if (seen % digits.train === 0) speak();
+      pad.readAgain(false);
+    },
+    paused() {
+      run.going = false;
+      controls.show(run);
+      speak();
+      pad.readAgain(true);
+    },
+    read: (answer) => pad.answered(answer),
+    failed({ message }) {
+      Object.assign(run, { going: false, ready: message === "overflow" });
+      controls.show(run);
+      say(message === "overflow" ? words.overflow : words.failed(message));
+      spoken.textContent = state.textContent;
+    },
+  };
+  function speak() {
+    spoken.textContent = state.textContent;
+    const committed = box.curve.points.at(-1)[1];
+    chart.describe(words.described({ ...run, total: total(), digits: run.seen, committed }));
+  }
+  worker.onmessage = ({ data }) => told[data.what](data);
+  worker.onerror = (event) => told.failed({ message: event.message ?? "no module workers" });
+}
+
+// --------------------------------------------------------------------------------------- controls
+
+function createControls(box, on) {
+  const [low, high] = box.rates.map(Math.log10);
+  const rate = make("input", { type: "range", min: low, max: high, step: 0.05 });
+  rate.value = Math.log10(box.rate);
+  const shown = make("output", {});
+  const value = () => Number((10 ** rate.value).toPrecision(2));
+  const show = () => {
+    shown.textContent = value();
+    rate.setAttribute("aria-valuetext", value());
+  };
+  rate.addEventListener("input", () => {
+    show();
+    on.rate(value());
+  });
+  show();
+  const sequence = choice(Object.entries(words.sequences), "shuffled", on.sequence);
+  const sizes = box.networks.map(({ hidden }) => [hidden, hidden]);
+  const hidden = choice(sizes, box.chosen, (size) => on.hidden(Number(size)));
+  const start = button(words.start, on.start, "first");
+  const step = button(words.step, on.step);
+  const reset = button(words.reset, on.reset);
+  const named = make("span", {}, words.rate, " ", shown);
+  const root = make("div", { class: "train-controls" });
+  root.append(
+    make("label", { class: "train-rate" }, named, rate),
+    make("label", {}, make("span", {}, words.sequence), sequence),
+    ...(sizes.length > 1 ? [make("label", {}, make("span", {}, words.hidden), hidden)] : []),
+    make("div", { class: "train-buttons" }, start, step, reset),
+  );
+  function update({ going, ready }) {
+    start.textContent = going ? words.pause : words.start;
+    for (const one of [start, reset]) one.disabled = !ready;
+    step.disabled = going || !ready;
+    hidden.disabled = !ready;
+  }
+  update({ going: false, ready: false });
+  return { root, show: update };
+}
+
+function choice(options, chosen, act) {
+  const select = make("select", {});
+  for (const [value, text] of options) select.append(make("option", { value }, String(text)));
+  if (chosen !== undefined) select.value = chosen;
+  select.addEventListener("change", () => act(select.value));
+  return select;
+}
+
+function button(text, act, name) {
+  const element = make("button", { type: "button", class: name ?? "" }, text);
+  element.addEventListener("click", act);
+  return element;
+}
+
+function legend(committed) {
+  const list = make("ul", { class: "train-legend" });
+  const names = { ...words.legend, committed: words.legend.committed(committed) };
+  for (const [name, text] of Object.entries(names)) {
+    list.append(make("li", {}, make("i", { class: name }), text));
+  }
+  return list;
+}
+
+function folded(summary, text) {
+  return make("details", {}, make("summary", {}, summary), make("p", {}, text));
+}
+
+// ---------------------------------------------------------------------------------------- drawing
+
+/** Build the pad whose drawings the network reads: {root, begin, answered, readAgain}. */
+function createReader(order) {
+  const root = make("div", { class: "train-pad" });
+  const shift = make("input", { type: "range", min: -FARTHEST, max: FARTHEST, step: 1, value: 0 });
+  const shown = make("output", {}, words.shifted(0));
+  let drawn = null; // {image, number}
+  let asked = 0; // when the network was asked last
+  let pad;
+
+  function ask() {
+    if (!drawn) return;
+    asked = performance.now();
+    order("read", { image: shifted(drawn.image, Number(shift.value)), id: drawn.number });
+  }
+  shift.addEventListener("input", () => {
+    shown.textContent = words.shifted(Number(shift.value));
+    shift.setAttribute("aria-valuetext", shown.textContent);
+    ask();
+  });
+
+  function begin() {
+    root.append(make("p", { class: "train-caption" }, make("strong", {}, words.draw), ". ", words.drawing));
+    follow(root);
+    pad = createPad(root, {
+      sources: [{ name: "", noun: "digit", labels: [] }],
+      silence: words.silence,
+      patience: 8000,
+      onDrawing(canvas, { number }) {
+        try {
+          drawn = { image: toForm(pixels(canvas), FORM).normalised.data, number };
+          ask();
+        } catch (error) {
+          drawn = null;
+          if (!(error instanceof InkError)) throw error;
+          pad.show({ number, error: error.message });
+        }
+      },
+    });
+    const label = make("span", {}, words.shift, ": ", shown);
+    root.append(make("label", { class: "train-shift" }, label, shift));
+  }
+
+  function answered({ logits, id }) {
+    if (id !== drawn?.number) return;
+    const shares = softmax(logits);
+    const choices = Array.from(shares, (probability, digit) => ({ text: String(digit), transliteration: "", probability }));
+    choices.sort((a, b) => b.probability - a.probability);
+    const data = shifted(drawn.image, Number(shift.value));
+    const sure = choices[0].probability >= 0.5;
+    const picture = seen({ width: SIDE, height: SIDE, data });
+    pad.show({ number: id, sure, choices: choices.slice(0, 5), seen: picture, side: SIDE });
+  }
+  const readAgain = (now) => (now || performance.now() - asked > AGAIN) && ask();
+  return { root, begin, answered, readAgain };
+}
+
+function shifted(image, right) {
+  const moved = new Uint8Array(image.length);
+  image.forEach((ink, i) => {
+    const column = (i % SIDE) + right;
+    if (column >= 0 && column < SIDE) moved[i + right] = ink;
+  });
+  return moved;
+}
+
+function softmax(logits) {
+  const most = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+function make(name, attributes, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
