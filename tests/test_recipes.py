@@ -45,8 +45,7 @@ def noise(side, classes, images=300):
 # of the history that they give.
 CELLS = {
     "01_one_linear_layer": [
-        "def linear_model(", "def batches(", "def accuracy(", "by_hand = []", "def train(",
-        "lr=0.003)", "ours",
+        "def linear_model(", "def batches(", "def train(", "lr=0.003)", "ours",
     ],
     "02_two_layers": [
         "def two_layers(", "def fresh(", "def train_well(", "RandomAffine(degrees=5",
