@@ -47,10 +47,10 @@ endif
 # workers with one thread each, because more threads than cores would mostly wait for each other.
 # In their own order, since later notebooks use what earlier ones have left.
 NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	--dist loadscope --no-loadscope-reorder notebooks
+	--dist loadscope --no-loadscope-reorder -o norecursedirs=
 
 .DEFAULT_GOAL := help
-.PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish doctor audit lock clean
+.PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish exercises slides doctor audit lock clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {t:<12} {h}') for t, h in \
@@ -63,17 +63,18 @@ site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, ex
 	$(PY) course/site/build.py
 
 # A test that hangs for five minutes says where, fails, and the others go on.
-test: lint ## lint, unit tests, notebook hygiene, every notebook at the smoke profile
+test: lint ## lint, unit tests, notebook hygiene, every notebook and solution at the smoke profile
 	@$(PY) -c "import pathlib; f = pathlib.Path('build'); f.mkdir(exist_ok=True); (f / 'test_started').touch()"
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -p no:nbval -n 2 --dist loadfile --no-loadscope-reorder \
 	-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true --junitxml=build/tests.xml tests
-	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600
+	@$(PY) -m course exercises > build/exercises.log
+	NB_PROFILE=smoke NB_HEADLESS=1 OMP_NUM_THREADS=1 $(NBVAL) -n 2 --nbval-cell-timeout=600 build/solved
 	@$(PY) -c "import pathlib, time; f = pathlib.Path('build/test_started'); \
 	s = time.time() - f.stat().st_mtime; f.with_name('test_seconds').write_text(f'{s:.0f}\n'); \
 	print(f'make test took {s / 60:.1f} minutes')"
 
 test-full: $(READY) ## every notebook at the full profile, on the real data or not at all
-	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600
+	NB_PROFILE=full NB_HEADLESS=1 NBHELPERS_SAMPLE=never $(NBVAL) --nbval-cell-timeout=3600 notebooks
 
 test-browser: $(READY) $(SITE_PACKAGES) ## the drawing pad and the site in a real browser; pictures in build/browser
 	$(PY) -m pip install -q playwright
@@ -109,6 +110,12 @@ publish: $(READY) ## execute on the full data and commit-ready: notebooks, resul
 	NB_PROFILE=full NBHELPERS_SAMPLE=never $(PY) -m course run $(NOTEBOOKS) --force --publish
 	$(PY) -m course readme
 
+exercises: $(READY) ## notebooks with room for your answers, which they check: build/exercises (NOTEBOOKS=)
+	$(PY) -m course exercises $(NOTEBOOKS)
+
+slides: $(READY) $(SITE_PACKAGES) ## guesses, figures and recaps of the chapters as slides: build/slides (NOTEBOOKS=)
+	$(PY) -m course slides $(NOTEBOOKS)
+
 doctor: $(READY) ## what this machine has, and what a run would use
 	$(PY) -m course doctor
 
@@ -124,7 +131,7 @@ lock: $(READY) ## resolve requirements.txt into requirements.lock, and that with
 	r'^(nvidia|cuda|triton)\S*==.*\n(    #.*\n)+', '', lock, flags=re.M))"
 
 clean: ## remove what runs have made; downloads, results and your own files stay
-	rm -rf build .venv course/site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
+	rm -rf $(filter-out build/exercises,$(wildcard build/*)) .venv course/site/node_modules .pytest_cache .ruff_cache nbhelpers.egg-info
 
 # uv is many times faster than pip; where it cannot be had, pip does the same. PyTorch's index is asked
 # for PyTorch alone, and not for long: where it does not answer, the large set works as well.

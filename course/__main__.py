@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="execute notebooks into build/")
     compare = commands.add_parser("compare", help="this machine's results beside the reference")
     verify = commands.add_parser("verify", help="execute notebooks twice: is all the same again?")
-    for command in (run, compare, verify):
+    exercises = commands.add_parser("exercises", help="write notebooks whose answers are checked")
+    slides = commands.add_parser("slides", help="write chapters as slides that need no network")
+    for command in (run, compare, verify, exercises, slides):
         command.add_argument("notebooks", nargs="*", help="such as 01 05; all of them by default")
     run.add_argument("--force", action="store_true", help="those too that have not changed")
     run.add_argument("--publish", action="store_true", help="write over the committed notebooks")
@@ -53,6 +55,8 @@ def _do(chosen: argparse.Namespace) -> int:
             return module.report()
         case "readme":
             return module.write()
+        case "exercises" | "slides":
+            return module.run(chosen.notebooks)
         case "compare":
             return module.run(chosen.notebooks, os.environ.get("NB_PROFILE"))
         case "verify":

@@ -126,7 +126,7 @@ def kept(path: Path, load: Callable[[], T | None], make: Callable[[Path], object
                     found = load()
         except OSError as error:
             raise WriteError(cannot_write(path, error)) from error
-    return found  # type: ignore
+    return found
 
 
 def has_checksum(path: Path, checksum: str) -> bool:

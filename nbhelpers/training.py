@@ -195,7 +195,7 @@ def predict(
     model.eval()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         answers = [(model(inputs).float().softmax(1), labels) for inputs, labels in batches]
-    return tuple(torch.cat(part).cpu() for part in zip(*answers, strict=True))  # type: ignore
+    return tuple(torch.cat(part).cpu() for part in zip(*answers, strict=True))
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""The two locks agree, and what make chooses between them."""
+"""The two locks agree, what make chooses between them, and workflows name actions by hash."""
 
 import os
 import re
@@ -12,47 +12,36 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def entries(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return dict(line.split("==", 1) for line in text.splitlines() if re.match(r"\w", line))
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==", 1) for line in lines if re.match(r"\w", line))
 
 
 def test_the_locks_differ_only_in_what_a_gpu_needs():
     large, small = entries("requirements.lock"), entries("requirements-cpu.lock")
-    assert small.items() <= large.items()
-    left_out = {name: large[name] for name in large.keys() - small.keys()}
-    assert {"triton", "cuda-toolkit", "nvidia-cudnn-cu13"} <= left_out.keys()
-    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in left_out)
-    assert all("sys_platform == 'linux'" in pin for pin in left_out.values())
-    assert not any(name.startswith(("nvidia-", "cuda-", "triton")) for name in small)
+    left_out = {name for name in large if re.match("nvidia-|cuda-|triton$", name)}
+    assert {"triton", "cuda-toolkit", "nvidia-cudnn-cu13"} <= left_out
+    assert all("sys_platform == 'linux'" in large[name] for name in left_out)
+    assert small == {name: pin for name, pin in large.items() if name not in left_out}
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-@pytest.mark.parametrize(
-    ("chosen", "now", "lock"),
-    [
-        (None, "requirements.lock", None),  # what is there stays, whatever the machine
-        (None, "requirements-cpu.lock", None),
-        (None, "", None),  # set up before there were two locks
-        ("1", "requirements.lock", "requirements-cpu.lock"),
-        ("1", "requirements-cpu.lock", None),
-        ("0", "requirements-cpu.lock", "requirements.lock"),
-        ("0", "", None),
-    ],
-)
-def test_only_another_choice_sets_up_anew(tmp_path, chosen, now, lock):
-    names = ["requirements.lock", "requirements.txt", "pyproject.toml", "Makefile"]
-    for name in (*names, "nbhelpers/waiting_threads.pth"):
+@pytest.mark.parametrize("now", ["", "requirements.lock", "requirements-cpu.lock"])
+@pytest.mark.parametrize("chosen", ["", "0", "1"])
+def test_only_a_choice_that_differs_sets_up_anew(tmp_path, chosen, now):
+    """`now` is what .venv/ready says; nothing, where it was made before there were two locks."""
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    inputs = ["requirements.lock", "requirements.txt", "pyproject.toml"]
+    for name in (*inputs, "nbhelpers/waiting_threads.pth", ".venv/ready"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "ready").write_text(now, encoding="utf-8")
-    clean = {k: v for k, v in os.environ.items() if k not in ("CPU", "MAKEFLAGS", "MAKELEVEL")}
-    command = ["make", "-n", "doctor", *([f"CPU={chosen}"] if chosen else [])]
-    said = subprocess.run(
-        command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
-    ).stdout
-    assert ("venv --clear" in said) == bool(lock)
-    assert f"lock={lock};" in said if lock else "lock=" not in said
+        (tmp_path / name).write_text(now, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    how = {"cwd": tmp_path, "env": clean, "capture_output": True, "text": True, "check": True}
+    said = subprocess.run(["make", "-n", "doctor", f"CPU={chosen}"], **how).stdout
+    lock = {"": "", "0": "requirements.lock", "1": "requirements-cpu.lock"}[chosen]
+    if lock in ("", now or "requirements.lock"):
+        assert "venv" not in said.replace(".venv/bin/python -m course doctor", "")
+    else:
+        assert "venv --clear" in said and f"lock={lock};" in said
 
 
 def test_workflows_name_actions_by_hash():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nbformat
 
+from course.exercises import TASKS
+
 WORDS_A_MINUTE = 200  # a usual estimate for prose that explains something
 SECONDS_A_LINE = 2  # of code
 SECONDS_A_FIGURE = 10
@@ -26,7 +28,7 @@ class Chapter:
     minutes: int  # that reading takes
     executed: str  # on the profile and the data, or nothing if the outputs do not say it
     duration: str  # how long executing takes, in the notebook's own words
-    exercises: tuple[tuple[str, str], ...]  # stars and text of each
+    exercises: tuple[tuple[str, str, str], ...]  # stars and text of each, and what is checked
 
 
 def chapters(paths: list[Path], readme: str) -> list[Chapter]:
@@ -64,7 +66,7 @@ def chapter(path: Path) -> Chapter:
         minutes=_minutes(notebook, prose),
         executed=_executed(notebook),
         duration=" ".join(duration[1].split()) if duration else "",
-        exercises=_exercises(prose),
+        exercises=_exercises(prose, path.name[:2]),
     )
 
 
@@ -97,9 +99,10 @@ def _executed(notebook: nbformat.NotebookNode) -> str:
     return f"Executed under the {found[1]} profile on a {found[2]}, on {data}."
 
 
-def _exercises(prose: str) -> tuple[tuple[str, str], ...]:
-    found = re.findall(r"^\d+\. (★+) (.+?)(?=^\d+\. ★|^<details>|\Z)", prose, re.M | re.S)
-    return tuple((stars, " ".join(text.split())) for stars, text in found)
+def _exercises(prose: str, chapter: str) -> tuple[tuple[str, str, str], ...]:
+    found = re.findall(r"^(\d+)\. (★+) (.+?)(?=^\d+\. ★|^<details>|\Z)", prose, re.M | re.S)
+    asks = {number: task["ask"] for number, task in TASKS.get(chapter, {}).items()}
+    return tuple((stars, " ".join(text.split()), asks.get(n, "")) for n, stars, text in found)
 
 
 def fold(notebook: nbformat.NotebookNode) -> None:
