@@ -145,11 +145,14 @@ def _rows(
     other; then fewer cores are idle towards the end.
     """
     todo: dict[str, tuple[Path, str]] = {}
+    took: dict[str, float] = {}
+    expected = results.read(project_folder() / "results" / "durations.json").get(here.place, {})
     for path in paths:
         known = results.read(build / f"{path.stem}.json")
         digest = stamp(path, here.place, project_folder())
         if force or known.get("stamp") != digest or not (build / path.name).exists():
             todo[path.stem] = path, digest
+            expected |= {path.stem: known["seconds"]} if known else {}
             continue
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
         yield _Row(path.stem, known["seconds"], None, False)
@@ -170,12 +173,27 @@ def _rows(
             for task in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
                 name, started = running.pop(task)
                 row = _Row(name, time.perf_counter() - started, task.result(), True)
-                print(f"{name}: {row.seconds:.0f} s", *filter(None, [row.error]), sep="\n")
+                took[name] = row.seconds
+                words = f"{name}: {row.seconds:.0f} s{_time_left([*todo], expected, took, jobs)}"
+                print(words, *filter(None, [row.error]), sep="\n", flush=True)
                 if not row.error:
                     state = {"stamp": todo[name][1], "seconds": row.seconds}
                     results.write(build / f"{name}.json", state)
                 order.done(name)
                 yield row
+
+
+def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: int) -> str:
+    """Say how many are left and, where all are known, how long they take at the pace so far.
+
+    `expected` are the seconds of each when it last ran here, or else on the reference machine.
+    """
+    left = [name for name in names if name not in took]
+    if not left or not all(expected.get(name) for name in names):
+        return f"; {len(left)} left" if left else ""
+    pace = sum(took.values()) / sum(expected[name] for name in took)
+    minutes = pace * sum(expected[name] for name in left) / jobs / 60
+    return f"; {len(left)} left, about {minutes:.0f} minutes"
 
 
 def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
