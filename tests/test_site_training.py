@@ -48,8 +48,7 @@ def test_a_step_is_pytorch_s(box, hidden, digits):
     torch.manual_seed(0)
     network = training.made(box["network"], hidden)
     split = digits.train[: box["batch"]]
-    widths = training.masked(network)
-    mask = 2.0 * (torch.rand(len(split), *widths) < 0.5)
+    mask = 2.0 * (torch.rand(len(split), *box["mask"]) < 0.5)
     feeds = dict(network.named_parameters()) | {
         "images": split.images, "labels": split.labels.int(), "rate": torch.tensor(0.3),
         "mask": mask,

@@ -84,17 +84,15 @@ def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None
 
 def place_box(document: nodes.document, chapter: str) -> None:
     """Put the box "Train it here" at the end of the section that `training.toml` names."""
-    box = training.boxes_by_chapter().get(chapter)
-    if not box:
+    if not (box := training.boxes_by_chapter().get(chapter)):
         return
     for section in document.findall(nodes.section):
         if re.sub(r"^[\d.]+ ", "", section[0].astext()) == box["below"]:
             text = f'<details class="train" data-chapter="{chapter}" hidden>'
             text += "<summary>Train it here</summary></details>"
-            later = section.first_child_matching_class(nodes.section)  # a section in it
-            section.insert(
-                len(section) if later is None else later, nodes.raw("", text, format="html")
-            )
+            inner = section.first_child_matching_class(nodes.section)  # stands below the box
+            place = len(section) if inner is None else inner
+            section.insert(place, nodes.raw("", text, format="html"))
             return
     print(f"left out: the box “Train it here” of {chapter}: no heading is “{box['below']}”")
 

@@ -30,7 +30,6 @@ from nbhelpers import data, networks, profile, sources
 SCRIPTS = Path(__file__).with_name("train")
 BOXES = Path(__file__).with_name("training.toml")
 TRAIN, VALIDATION = 5_000, 1_000  # digits that a page trains and validates on
-POINTS = 60  # of a notebook's curve, at most
 SAMPLE = "SAMPLE DATA, not the real set. Its numbers say nothing about the real data."
 
 
@@ -43,20 +42,17 @@ def copy(out: Path, root: Path) -> str | None:
         digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
         files, boxes = {}, boxes_by_chapter()
         for chapter, box in boxes.items():
-            box["curve"] = committed(root, chapter, box["run"])
-            box["networks"] = []
+            box |= {"curve": committed(root, chapter, box["run"]), "networks": []}
             for hidden in box["hidden"]:
                 network, name = made(box["network"], hidden), f"{box['network']}{hidden or ''}"
-                files[f"{name}.step.onnx"], files[f"{name}.read.onnx"] = parts(
-                    _kept(name, network, box)
-                )
+                step, read = parts(_kept(name, network, box))
+                files |= {f"{name}.step.onnx": step, f"{name}.read.onnx": read}
                 about = {"name": name, "hidden": hidden, "weights": weights(network)}
-                box["networks"].append(about | {"mask": masked(network)})
+                box["networks"].append(about)
     except (sources.Unavailable, sources.WriteError, data.DataError) as error:  # says what to do
         return f"the boxes “Train it here”: {error}"
     files["digits.bin"], counts = packed(digits)
-    counts["banner"] = SAMPLE if digits.source == "sample" else ""
-    about = {"digits": counts, "boxes": boxes}
+    about = {"digits": counts | {"banner": SAMPLE * (digits.source == "sample")}, "boxes": boxes}
     files["about.json"] = json.dumps(about, ensure_ascii=False).encode()
     shutil.copytree(SCRIPTS, out)
     for name, content in files.items():
@@ -127,28 +123,22 @@ def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
         return [*(by_name[name] - rate * gradients[name] for name in names), value, *others]
 
     example = [torch.zeros(batch, 28, 28).byte(), torch.zeros(batch).int(), torch.tensor(0.0)]
-    example += [torch.ones(batch, width) for width in masked(network)]
+    example += [torch.ones(batch, width) for width in box["mask"]]
     values = [value.detach() for value in network.parameters()]
     short = [name.removeprefix("network.") for name in names]
     given = [*short, "images", "labels", "rate", "mask"][: len(short) + len(example)]
-    results = [*(f"new.{name}" for name in short), "loss", "logits", "most"]
-    return _as_onnx(step, (values, *example), given, results)
+    gives = [*(f"new.{name}" for name in short), "loss", "logits", "most"]
+    return _as_onnx(step, (values, *example), given, gives)
 
 
-def masked(network: nn.Sequential) -> list[int]:
-    """Return how many numbers of an image dropout reaches, in a list; empty without dropout."""
-    places = [i for i, layer in enumerate(network) if isinstance(layer, nn.Dropout)]
-    return [network[i - 2].out_features for i in places]  # behind a linear layer and its ReLU
-
-
-def _as_onnx(step: Callable, example: tuple, given: list, results: list) -> onnx.ModelProto:
+def _as_onnx(step: Callable, example: tuple, given: list, gives: list) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own parts
         program = torch.onnx.export(
             make_fx(step)(*example).eval(),
             example,
             input_names=given,
-            output_names=results,
+            output_names=gives,
             opset_version=18,
             custom_translation_table=_TRANSLATIONS,
             dynamo=True,
@@ -157,9 +147,9 @@ def _as_onnx(step: Callable, example: tuple, given: list, results: list) -> onnx
     proto = program.model_proto
     graph = proto.graph
     # The exporter notes where in whose folders each line of Python stands: nothing to pass on.
-    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    named = (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (*named, graph):
         del part.metadata_props[:]
-    del graph.metadata_props[:]
     return proto
 
 
@@ -193,8 +183,9 @@ _TRANSLATIONS = {
 
 def parts(graph: onnx.ModelProto) -> tuple[bytes, bytes]:
     """Return the files of a step and of reading alone, which needs neither labels nor rate."""
-    given = [value.name for value in graph.graph.input]
-    made = [value.name for value in graph.graph.output]
+    given, made = (
+        [value.name for value in part] for part in (graph.graph.input, graph.graph.output)
+    )
     extractor = onnx.utils.Extractor(graph)
     step = extractor.extract_model(given, made[:-2])
     read = extractor.extract_model([n for n in given if n not in ("labels", "rate")], made[-2:])
@@ -203,13 +194,15 @@ def parts(graph: onnx.ModelProto) -> tuple[bytes, bytes]:
 
 def _kept(name: str, network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
     """Return `exported`, which takes seconds, from the last time that nothing was different."""
-    code = b"".join(Path(one).read_bytes() for one in (__file__, networks.__file__, BOXES))
-    digest = hashlib.sha256(code + torch.__version__.encode()).hexdigest()[:16]
+    code = b"".join(Path(one).read_bytes() for one in (__file__, networks.__file__))
+    made_with = f"{torch.__version__} {box['batch']} {box['mean']} {box['std']}"
+    digest = hashlib.sha256(code + made_with.encode()).hexdigest()[:16]
     path = sources.artifacts_root() / "site" / f"{name}-{digest}.onnx"
 
     def make(unfinished: Path) -> None:
-        for older in path.parent.glob(f"{name}-*.onnx"):
-            older.unlink()
+        for older in path.parent.glob(f"{name}-*"):
+            if digest not in older.name:
+                older.unlink()
         unfinished.write_bytes(exported(network, box).SerializeToString())
 
     return sources.kept(path, lambda: onnx.load(path) if path.is_file() else None, make)
@@ -223,11 +216,10 @@ def packed(digits: data.Dataset) -> tuple[bytes, dict[str, int]]:
 
     The file is gzip of all labels, then of all images, a byte a label and a pixel.
     """
-    train, validation = digits.train[:TRAIN], digits.validation[:VALIDATION]
-    both = [np.concatenate([getattr(s, part).numpy() for s in (train, validation)])
-            for part in ("labels", "images")]  # fmt: skip
-    content = b"".join(one.astype(np.uint8).tobytes() for one in both)
-    counts = {"train": len(train), "validation": len(validation)}
+    parts = digits.train[:TRAIN], digits.validation[:VALIDATION]
+    both = [*(part.labels for part in parts), *(part.images for part in parts)]
+    content = b"".join(one.numpy().astype(np.uint8).tobytes() for one in both)
+    counts = {"train": len(parts[0]), "validation": len(parts[1])}
     return gzip.compress(content, mtime=0), counts
 
 
@@ -239,7 +231,7 @@ def committed(root: Path, chapter: str, run: int) -> dict[str, Any]:
     path = root / "results" / results.REFERENCE / chapter
     record = results.read(path.with_suffix(".json"))
     with np.load(path.with_suffix(".npz")) as arrays:
-        accuracy = arrays[f"{run}_validation_accuracy"]
-    epochs = np.unique(np.geomspace(1, len(accuracy), POINTS).round().astype(int))
-    points = [(int(n * record["data"]["train"]), round(float(accuracy[n - 1]), 4)) for n in epochs]
+        accuracies = arrays[f"{run}_validation_accuracy"].astype(float).round(4).tolist()
+    epochs = enumerate(accuracies, start=1)
+    points = [(epoch * record["data"]["train"], accuracy) for epoch, accuracy in epochs]
     return {"name": record["models"][run]["name"], "points": points}

@@ -4,12 +4,15 @@ Screenshots of every chapter go to build/browser/site. Axe, which looks for barr
 disabilities, comes from npm (`make site`).
 """
 
+import math
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from drawing import PICTURES, served
+from drawing import PICTURES, SECONDS, headline, served, write
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
@@ -216,3 +219,111 @@ def test_screenshots(watch, address, chapters, width, scheme):
         page.evaluate("document.fonts.ready")
         page.screenshot(path=SHOTS / f"{Path(name).stem}_{width}_{scheme}.png", full_page=True)
         assert page.locator("article").bounding_box()["width"] <= width
+
+
+# ---------------------------------------------------------------------------- "Train it here"
+
+BOXES = ("01_one_linear_layer", "02_two_layers", "03_three_layers", "05_lenet")
+IN_A_BROWSER = pytest.mark.promise(
+    "Site and playground",
+    "Chapters 1, 2, 3 and 5 train their networks in the page, by mouse and keyboard",
+)
+SLOW = 6  # times, for a busy machine
+
+
+@pytest.fixture
+def train(watch, address, site):
+    """A function that opens a chapter's box and gives the page, once it can train."""
+    if not (site / "_static" / "train").exists():
+        pytest.skip("the site's npm packages are not installed: `make site` with Node.js")
+
+    def opened(chapter, rate=None, **options):
+        page = watch(address, **{"width": WIDE, "height": 900} | options)
+        page.goto(f"{address}/notebooks/{chapter}.html")
+        page.locator("details.train > summary").press("Enter")
+        page.wait_for_selector(".train-buttons .first:enabled")
+        if rate is not None:
+            page.get_by_label("Learning rate").fill(str(math.log10(rate)))
+        return page
+
+    return opened
+
+
+def state(page):
+    """Return epoch, loss and right validation digits, as the box says them."""
+    text = page.locator(".train-state").inner_text().replace("–", "nan").replace(",", "")
+    return [float(n) for n in re.findall(r"(?:Epoch|loss|·) (nan|[\d.]+)", text)]
+
+
+def until(page, epochs):
+    """Wait until so many epochs are over; return the seconds from now."""
+    started = time.perf_counter()
+    text = "parseFloat(document.querySelector('.train-state').textContent.split(' ')[1])"
+    page.wait_for_function(f"{text} >= {epochs}", timeout=1000 * SECONDS * SLOW)
+    return time.perf_counter() - started
+
+
+@IN_A_BROWSER
+@pytest.mark.parametrize(
+    ("chapter", "rate", "epochs", "least", "seconds"),
+    [(BOXES[0], 1, 10, 850, 1.5), (BOXES[1], 0.5, 15, 870, 2), (BOXES[2], 0.3, 10, 870, 4),
+     (BOXES[3], 0.1, 3, 850, 15)],
+)  # fmt: skip
+def test_networks_learn_in_the_page(train, chapter, rate, epochs, least, seconds):
+    page = train(chapter, rate)
+    at_first = state(page)
+    page.locator(".train-buttons .first").press("Enter")
+    first = until(page, 0.01)
+    took = until(page, 1)
+    until(page, epochs)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Start").wait_for()
+    _, loss, right = state(page)
+    print(f"\n{chapter}: {first:.2f} s to the first point, {took:.1f} s an epoch", file=sys.stderr)
+    assert loss < 1.2 and right >= least and took < SLOW * seconds
+    page.wait_for_timeout(500)
+    assert state(page)[1:] == [loss, right]  # it rests
+    write(page, [[(80, 60), (200, 60), (130, 230)]])
+    assert "7" in headline(page)
+    page.locator("details.train").screenshot(path=SHOTS / f"{chapter}_train.png")
+    page.get_by_role("button", name="Reset").click()
+    page.wait_for_function(f"document.querySelector('.train-state').textContent.includes('{0.0}')")
+    assert state(page)[2] == at_first[2] and page.locator("path.earlier").count() == 2
+
+
+def test_leaving_the_page_ends_the_work(train, address):
+    page, other = train(BOXES[0]), train(BOXES[3])  # two at once
+    for one in (page, other):
+        one.locator(".train-buttons .first").click()
+    until(other, 0.05)
+    page.locator("details.train > summary").click()  # a closed box rests
+    page.locator("details.train > summary").click()
+    page.get_by_role("button", name="Start").wait_for()
+    assert len(other.workers) == 1
+    other.goto(f"{address}/index.html")
+    assert not other.workers
+
+
+@pytest.mark.parametrize("chapter", BOXES)
+def test_boxes_fit_a_phone_in_the_dark(train, chapter, faults):
+    page = train(chapter, width=NARROW, color_scheme="dark")
+    for _ in range(2):
+        page.get_by_role("button", name="One batch").click()
+        page.wait_for_selector(".train-buttons button:nth-child(2):enabled")
+    faults += page.evaluate(STICKING_OUT)
+    if AXE.exists():
+        page.add_script_tag(path=str(AXE))
+        faults += barriers(page)
+    page.locator("details.train").screenshot(path=SHOTS / f"{chapter}_train_phone.png")
+
+
+def test_a_box_that_cannot_train_says_so(new_page, address, site):
+    page = new_page()
+    page.goto(f"{site.as_uri()}/notebooks/{BOXES[0]}.html")
+    page.locator("details.train > summary").click()
+    page.get_by_text("python -m http.server -d build/site").wait_for()
+    page = new_page()
+    page.route("**/*.wasm", lambda route: route.fulfill(status=404))
+    page.goto(f"{address}/notebooks/{BOXES[0]}.html")
+    page.locator("details.train > summary").click()
+    page.get_by_text("This browser cannot train here").first.wait_for()

@@ -77,9 +77,9 @@ function fill(root, { box, digits, worker }) {
   pad.begin();
 
   function go(going) {
-    run.going = going;
+    order(going ? "run" : "pause"); // it has paused when the worker says so
+    run.going = true;
     controls.show(run);
-    order(going ? "run" : "pause");
   }
   function again(name, more) {
     run.going = false;
@@ -143,7 +143,7 @@ function createControls(box, on) {
   const [low, high] = box.rates.map(Math.log10);
   const rate = make("input", { type: "range", min: low, max: high, step: 0.05 });
   rate.value = Math.log10(box.rate);
-  const shown = make("output", {});
+  const shown = make("b", {});
   const value = () => Number((10 ** rate.value).toPrecision(2));
   const show = () => {
     shown.textContent = value();
@@ -211,7 +211,7 @@ function folded(summary, text) {
 function createReader(order) {
   const root = make("div", { class: "train-pad" });
   const shift = make("input", { type: "range", min: -FARTHEST, max: FARTHEST, step: 1, value: 0 });
-  const shown = make("output", {}, words.shifted(0));
+  const shown = make("b", {}, words.shifted(0));
   let drawn = null; // {image, number}
   let asked = 0; // when the network was asked last
   let pad;

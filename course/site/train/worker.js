@@ -187,7 +187,7 @@ function batchOf(rows) {
 }
 
 function masks(value) {
-  const [width] = network.mask;
+  const [width] = box.mask;
   if (!width) return {};
   const values = Float32Array.from({ length: box.batch * width }, value);
   return { mask: new ort.Tensor("float32", values, [box.batch, width]) };
