@@ -15,7 +15,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from handwriting.paper import EIGHT, cut, found
+from handwriting.paper import cut, found
+from handwriting.parts import EIGHT, several
 from handwriting.pictures import InkError as InkError  # for who imports `ink` alone
 from handwriting.pictures import Picture
 from nbhelpers import shapes
@@ -41,6 +42,7 @@ class Steps:
     crop: torch.Tensor  # `[h, w]`, only the character, as it was found
     normalised: torch.Tensor  # `[side, side]`, what a model gets
     pen: float  # width of the pen that was found, as a share of the character's longer side
+    doubt: float = 0.0  # whether that is all of one character and nothing else, from 0 to 1
 
 
 def to_mnist(picture: Picture) -> Steps:
@@ -56,7 +58,8 @@ def to_mnist(picture: Picture) -> Steps:
     Raises:
         InkError: the picture cannot be read, is too large or too small, or shows no character.
     """
-    ink, crop = found(picture)
+    ink, crop, doubt = found(picture)
+    doubt = max(doubt, several(crop))
     fine, pen = _measured(crop)
     drawn = crop
     if pen > MNIST_PENS[1]:
@@ -69,7 +72,7 @@ def to_mnist(picture: Picture) -> Steps:
     small = np.minimum(small * (255 / small.max()), 255).round().astype(np.uint8)
     side = shapes.FORMS["mnist"].side
     normalised = shapes.place_by_centre_of_mass(torch.from_numpy(small)[None], side)[0]
-    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen)
+    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen, doubt)
 
 
 def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
@@ -81,7 +84,7 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
     The proportions of the letter are `kept` or `adapted`, see `shapes.fitted`; others are a
     ValueError. All else is as for `to_mnist`.
     """
-    ink, crop = found(picture)
+    ink, crop, doubt = found(picture)
     fine, pen = _measured(crop)
     near = TAMIL_PEN / 1.5 < pen < 1.5 * TAMIL_PEN
     drawn = crop if near else _redrawn(fine, pen, TAMIL_PEN)
@@ -89,7 +92,7 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
     original = Image.fromarray(np.pad(drawn, round(max(drawn.shape) * margin / longer)))
     side = shapes.FORMS["tamil"].side
     normalised = torch.from_numpy(shapes.placed(original, side, proportions))
-    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen)
+    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen, doubt)
 
 
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:

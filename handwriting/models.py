@@ -108,7 +108,8 @@ class Reader:
         for i in np.argsort(-probabilities, kind="stable")[:5]:
             latin = card.transliteration(card.classes[i])
             choices.append(Choice(card.classes[i], latin, float(probabilities[i])))
-        return Answer(tuple(choices), choices[0].probability >= card.threshold, steps)
+        sure = choices[0].probability >= card.threshold and steps.doubt < 0.5
+        return Answer(tuple(choices), sure, steps)
 
 
 def reader(name: str = "lenet", folder: Path | None = None) -> Reader:

@@ -1,93 +1,171 @@
 """Find the character on a picture: take the paper away, and ruled lines, and specks."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.morphology import skeletonize
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.transform import hough_line, hough_line_peaks
 
+from handwriting.parts import EIGHT, MOST_PARTS, bounds, box_of, character, refused, rim
 from handwriting.pictures import InkError, Picture, opened, within
-from nbhelpers.shapes import INK, REFUSALS
+from handwriting.surface import surfaces
+from nbhelpers.shapes import INK
 
 WORKING = INK["working"]  # longest side while the ink is looked for, in pixels
+FINER = 3 * WORKING  # the same, where nothing is found
 NEAR = INK["near"]  # a character with a smaller longer side is looked at from closer
 COARSE = INK["coarse"]  # longest side while the paper is estimated
-MOST_PARTS = INK["most_parts"]  # of one character, dots and broken strokes included
+MANY_PARTS = 100  # of a page's characters
+LEAST = 0.16  # of the longest side: with a smaller one, a character is looked for more finely
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
-EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together, too
+LITTLE = 0.15  # doubt, from 0 to 1, with which a picture is looked at no further
+TOO_MUCH = 0.75  # doubt with which it is refused
+
+# The paper is a smooth surface; or that with a relief, as if crumpled; or of one colour `[3]`.
+Kind = Literal["smooth", "rough"] | np.ndarray
 
 
-def found(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole picture as ink on paper, and the character cut out of it.
+@dataclass(frozen=True)
+class Look:
+    """What was seen in a picture, or in a part of it, under one assumption about its paper."""
 
-    Both are uint8 `[h, w]`, 0 is paper and 255 is ink; the first at most `WORKING` pixels a side.
+    ink: np.ndarray  # uint8 `[h, w]`, 0 is paper and 255 is ink
+    box: np.ndarray  # left, top, right, bottom of the character
+    doubt: float  # whether it is one, from 0 to 1
+    view: Image.Image  # what was looked at, before it was made smaller
+    kind: Kind  # of paper
+
+
+def found(picture: Picture) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the whole picture as ink on paper, the character cut out of it, and the doubt.
+
+    The first two are uint8 `[h, w]`, 0 is paper and 255 is ink, the first at most `FINER` pixels a
+    side. The doubt, from 0 to 1, is whether that is all of one character.
 
     Raises:
         InkError: the picture cannot be read, is too large or too small, or shows no character.
     """
+    look, doubt = best_look(picture)
+    return look.ink, cut(_closer(look)), doubt
+
+
+def best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
+    """Return what explains a picture best, and the doubt; `many` characters may be on it.
+
+    Raises an InkError as `found` does.
+    """
     colour, name = opened(picture)
-    try:
-        whole, box = _ink_of(within(colour, WORKING))
-    except InkError as error:
-        raise InkError(f"{name}: {error}") from None
-    scale = max(colour.size) / max(whole.shape)
-    longer = max(box[2:] - box[:2])
+    best, first = None, None
+    for view, longest, kind, guess in _views(colour):
+        try:
+            look = _look(view, *((FINER, kind, MANY_PARTS) if many else (longest, kind)))
+        except InkError as error:
+            first = first or error
+            continue
+        doubt = min(1.0, look.doubt + guess)
+        if best is None or doubt < best[1]:
+            best = look, doubt
+        if doubt < LITTLE:
+            break
+    if best is None or (best[1] > TOO_MUCH and not many):
+        raise InkError(f"{name}: {first or refused('unclear')}") from None
+    return best
+
+
+def _views(colour: Image.Image) -> Iterator[tuple[Image.Image, int, Kind, float]]:
+    """Yield what to look at, at which longest side, the kind of paper, and what is guessed."""
+    yield colour, WORKING, "smooth", 0.0
+    straight = surfaces(colour)
+    for surface in straight:
+        yield surface, WORKING, "smooth", 0.0
+    for view in (colour, *straight):
+        if max(view.size) > 1.3 * WORKING:
+            yield view, FINER, "smooth", 0.0
+    for guess, plain in zip((0.1, 0.25), _commonest(colour), strict=False):
+        yield colour, WORKING, plain, guess
+    for view in (colour, *straight):
+        yield view, WORKING, "rough", 0.3
+
+
+def _commonest(colour: Image.Image) -> list[np.ndarray]:
+    """Return the commonest colour, and that of what is of another lightness: float32 `[3]`.
+
+    First the one of most corners: of a picture cut around a character, they are paper.
+    """
+    small = np.asarray(within(colour, COARSE), np.float32)
+    grey = small.sum(2).astype(int) // 48  # 16 levels
+    counts = np.bincount(grey.ravel(), minlength=16)
+    levels = [int(counts.argmax())]
+    counts[max(0, levels[0] - 3) : levels[0] + 4] = 0
+    levels += [int(counts.argmax())] * bool(counts.any())
+    corners = grey[[0, 0, -1, -1], [0, -1, 0, -1]]
+    near = [sum(abs(corners - level) < 3) for level in levels]
+    if near[-1] > near[0]:
+        levels.reverse()
+    return [np.median(small[grey == level], 0) for level in levels]
+
+
+def _closer(look: Look) -> np.ndarray:
+    """Return the ink of a small character in a large view, seen from closer: uint8 `[h, w]`."""
+    scale = max(look.view.size) / max(look.ink.shape)
+    longer = max(look.box[2:] - look.box[:2])
     if scale < 1.3 or longer >= NEAR:
-        return whole, cut(whole)
-    # A small character in a large picture: look at it once more, from closer.
-    box = (box + 0.25 * longer * np.array([-1, -1, 1, 1])) * scale
-    near = colour.crop(np.clip(box, 0, [*colour.size] * 2).round().astype(int).tolist())
+        return look.ink
+    box = (look.box + 0.4 * longer * np.array([-1, -1, 1, 1])) * scale
+    near = look.view.crop(np.clip(box, 0, [*look.view.size] * 2).round().astype(int).tolist())
     try:
-        closer, _ = _ink_of(within(near, WORKING))
+        return _look(near, WORKING, look.kind).ink
     except InkError:
-        closer = whole  # what was seen from afar will do
-    return whole, cut(closer)
+        return look.ink  # what was seen from afar will do
 
 
 def cut(ink: np.ndarray) -> np.ndarray:
     """Return ink uint8 `[h, w]` without the rows and columns that are empty, or nearly so."""
-    left, top, right, bottom = _bounds(ink > 64)
+    left, top, right, bottom = bounds(ink > 64)
     return ink[top:bottom, left:right]
 
 
-def _bounds(mask: np.ndarray) -> np.ndarray:
-    """Return left, top, right, bottom."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-
-
-def _refused(why: str, count: str = "") -> InkError:
-    return InkError(f"{count}{REFUSALS[why]} {REFUSALS['expected']}")
-
-
-def _ink_of(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Find the ink; return uint8 `[h, w]` and the box (left, top, right, bottom) around it."""
-    strength = _strength(np.asarray(picture, np.float32), _paper(picture))
-    noise = _noise(strength)
+def _look(view: Image.Image, longest: int, kind: Kind, most: int = MOST_PARTS) -> Look:
+    """Find the ink, in at most so many parts, in a view of at most `longest` pixels a side."""
+    picture = within(view, longest)
+    plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
+    values = np.asarray(picture, np.float32)
+    paper = np.full_like(values, kind).transpose(2, 0, 1) if plain else _paper(picture)
+    strength = _strength(values, paper)
+    limit = 0.3 * float(np.percentile(strength[::3, ::3], 99)) if plain else np.inf
+    noise = _noise(strength, limit)  # ink may cover most of a picture with paper of one colour
     if noise > 1:
         strength = ndimage.gaussian_filter(strength, 0.7)
-        noise = _noise(strength)
-    mask, pen = _character(_mask(strength, noise))
+        noise = _noise(strength, limit)
+    mask, pen, doubt = character(_mask(strength, noise, rough), most)
     level = float(np.median(strength[mask]))
-    if _rim(mask).any() and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask)):
-        steepest = np.percentile(np.hypot(*np.gradient(strength))[mask], 99)
-        if steepest * pen < 6 * level:
-            raise _refused("shadow")
+    steepest = float(np.percentile(np.hypot(*np.gradient(strength))[mask], 99))
+    free = not rim(mask).any()
+    if rough and (steepest < 0.18 * level or not free):
+        raise refused("shadow")
+    if longest > WORKING and not free:  # a rule, rather; a large character was seen before
+        raise refused("unclear")
+    wide = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
+    if wide and steepest * pen < (3 if plain else 6) * level:
+        raise refused("shadow")
     near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
     ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
-    return ink.round().astype(np.uint8), _bounds(mask)
+    box = bounds(mask)
+    if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
+        doubt = max(doubt, 0.2)  # it deserves a finer look
+    return Look(ink.round().astype(np.uint8), box, doubt, view, kind)
 
 
-def _rim(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-
-
-def _noise(strength: np.ndarray) -> float:
+def _noise(strength: np.ndarray, most: float) -> float:
     """Return the standard deviation of the paper, from the median: ink does not count."""
     sampled = strength[::2, ::2]
+    sampled = sampled[sampled <= most]
     return 1.4826 * float(np.median(np.abs(sampled - np.median(sampled))))
 
 
@@ -147,20 +225,24 @@ def _strength(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
     return strength
 
 
-def _mask(strength: np.ndarray, noise: float) -> np.ndarray:
+def _mask(strength: np.ndarray, noise: float, rough: bool = False) -> np.ndarray:
     """Divide ink from paper and from ruled lines; return bool `[h, w]`."""
     ruled = _ruled_lines(strength, noise)
     free = strength.ravel() if ruled is None else strength[~ruled]
     few = min(30, 1 + free.size // 200)  # the smallest character that counts
     top = float(np.partition(free, -few)[-few]) if free.size else 0.0
     if top < LEAST_CONTRAST:
-        raise _refused("empty")
+        raise refused("empty")
     threshold = max(threshold_otsu(np.clip(free[::3], 0, top)), 3 * noise)
     inside = free[free > threshold]
     level = float(np.median(inside)) if inside.size else 0.0
-    if level < max(LEAST_CLEARNESS * noise, LEAST_CONTRAST):
-        raise _refused("unclear")
-    mask = strength > max(3 * noise, 0.45 * level)
+    clear = 2.2 if rough else LEAST_CLEARNESS
+    if level < max(clear * noise, LEAST_CONTRAST):
+        raise refused("unclear")
+    if rough:  # the relief's shadows are lighter than ink
+        mask = apply_hysteresis_threshold(strength, 0.6 * level, 0.95 * level)
+    else:
+        mask = strength > max(3 * noise, 0.45 * level)
     return mask if ruled is None else _across(mask, ruled, strength, level)
 
 
@@ -207,7 +289,7 @@ def _across(mask: np.ndarray, ruled: np.ndarray, strength: np.ndarray, level: fl
     parts, _ = ndimage.label(clear, EIGHT)
     thin = 0.04 * max(mask.shape)
     for part, box in enumerate(ndimage.find_objects(parts), 1):
-        top, left, bottom, right = _box(box)
+        top, left, bottom, right = box_of(box)
         flat = bottom - top < thin and (top < 4 or bottom > mask.shape[0] - 4)
         if flat or (right - left < thin and (left < 4 or right > mask.shape[1] - 4)):
             clear[box][parts[box] == part] = False
@@ -220,59 +302,3 @@ def _across(mask: np.ndarray, ruled: np.ndarray, strength: np.ndarray, level: fl
         on_lines = mask & ruled & bridged
     # A character does not lie on the lines alone.
     return clear | on_lines if clear.sum() > 0.1 * on_lines.sum() else clear
-
-
-def _character(mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """Keep the parts that make up one character; return them and the width of the pen in pixels."""
-    parts, count = ndimage.label(mask, EIGHT)
-    if not count:
-        raise _refused("unclear")
-    areas = np.bincount(parts.ravel())
-    areas[0] = 0
-    boxes = ndimage.find_objects(parts)
-    areas[_surroundings(parts, areas, boxes)] = 0
-    main = int(areas.argmax())
-    box = _box(boxes[main - 1])
-    longer = max(box[2:] - box[:2])
-    depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
-    pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
-    # A dot is about as large as the pen is wide, and stands near its letter; what is smaller is
-    # dirt, and so is what is small and far away.
-    everything = areas.sum()
-    areas[areas < max(2, 0.4 * pen * pen, 0.002 * areas[main])] = 0
-    for part in np.flatnonzero((areas > 0) & (areas < 0.08 * areas[main])):
-        other = _box(boxes[part - 1])
-        if max(*(other[:2] - box[2:]), *(box[:2] - other[2:])) > 0.8 * longer:
-            areas[part] = 0
-    kept = areas[parts] > 0
-    if np.count_nonzero(areas) > MOST_PARTS:
-        raise _refused("marks", f"{np.count_nonzero(areas)} ")
-    if areas.sum() < 0.6 * everything:
-        raise _refused("unclear")
-    bounds = _bounds(kept)
-    longer = max(bounds[2:] - bounds[:2])
-    if 2 * depth.max() > 0.85 * longer or _rim(kept).mean() > 0.45:
-        raise _refused("filled")
-    return kept, pen
-
-
-def _surroundings(
-    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
-) -> np.ndarray:
-    """Return the parts along the edge (a table, a thumb) if a character stands free inside."""
-    sides = (parts[0], parts[-1], parts[:, 0], parts[:, -1])
-    touching = np.max([np.bincount(side, minlength=len(areas)) / len(side) for side in sides], 0)
-    along = np.flatnonzero(touching[1:] > 0.4) + 1
-    inside = [
-        areas[part]
-        for part, box in enumerate(boxes, 1)
-        if not touching[part]
-        and max(np.ptp(_box(box)[::2]), np.ptp(_box(box)[1::2])) > 0.15 * max(parts.shape)
-    ]
-    return along[areas[along] < 50 * max(inside, default=0)]
-
-
-def _box(slices: tuple[slice, slice]) -> np.ndarray:
-    """Return top, left, bottom, right."""
-    rows, columns = slices
-    return np.array([rows.start, columns.start, rows.stop, columns.stop])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from handwriting import ink, wild
+from handwriting import ink, scenes, wild
 from nbhelpers import data, profile
 
 
@@ -121,3 +121,36 @@ def test_a_refused_picture_counts_as_wrong(digits, monkeypatch):
     empty = data.Split(torch.zeros_like(digits.images), torch.zeros_like(digits.labels), ("0",))
     zero = reader(lambda images: np.ones((len(images), 1)))
     assert wild.accuracies(zero, empty, 5) == {"as it is": {"published_way": 1.0, "ours": 0.0}}
+
+
+# ----------------------------------------------------------------------------- everyday pictures
+
+EVERYDAY = pytest.mark.promise(
+    "Results", "A sheet on a desk, a boxed digit, a note, a whole page: the character is found"
+)
+
+
+def alike(found, image):
+    both = torch.stack([found.flatten().float(), image.flatten().float()])
+    return torch.corrcoef(both)[0, 1].item()
+
+
+@EVERYDAY
+@pytest.mark.parametrize("scene", scenes.SCENES)
+def test_the_digit_is_found_in_a_scene(scene, digits):
+    found = []
+    for index, image in enumerate(digits.images[:2]):
+        content = scenes.picture(image, scene, 0, index)
+        assert content == scenes.picture(image.numpy(), scene, 0, index)
+        found.append(alike(ink.to_mnist(content).normalised, image))
+    assert np.mean(found) > 0.6, found
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_two_digits_are_never_one(below, digits):
+    for index in range(2):
+        content = scenes.pair((digits.images[index], digits.images[index + 9]), index, below)
+        try:
+            assert ink.to_mnist(content).doubt >= 0.5
+        except ink.InkError as error:
+            assert "2 characters side by side" in str(error)

@@ -169,7 +169,7 @@ function found(picture) {
   const size = Math.max(box.right - box.left, box.bottom - box.top);
   if (scale < 1.3 || size >= NEAR) return { ink: whole, crop: cut(whole) };
   // A small character in a large picture: look at it once more, from closer.
-  const room = 0.25 * size * scale;
+  const room = 0.4 * size * scale;
   const near = {
     left: round(Math.max(box.left * scale - room, 0)),
     top: round(Math.max(box.top * scale - room, 0)),

@@ -1,0 +1,196 @@
+"""Which marks on a picture make up one character: not a frame, a thumb, holes, specks."""
+
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import skeletonize
+
+from handwriting.pictures import InkError
+from handwriting.surface import area_of, hull_of, quadrilateral
+from nbhelpers.shapes import INK, REFUSALS
+
+MOST_PARTS = INK["most_parts"]  # of one character, dots and broken strokes included
+EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together, too
+
+
+def refused(why: str, count: str = "") -> InkError:
+    """Return the error that says why a picture shows no character."""
+    return InkError(f"{count}{REFUSALS[why]} {REFUSALS['expected']}")
+
+
+def bounds(mask: np.ndarray) -> np.ndarray:
+    """Return left, top, right, bottom of a mask bool `[h, w]`."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def rim(values: np.ndarray) -> np.ndarray:
+    """Return the outermost values of an array `[h, w]`."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+
+
+def character(mask: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray, float, float]:
+    """Keep the parts of a mask bool `[h, w]` that make up one character.
+
+    Returns:
+        The parts, bool `[h, w]`; the width of the pen in pixels; and how doubtful the choice is,
+        from 0 to 1.
+
+    Raises:
+        InkError: no part looks like a character.
+    """
+    parts, count = ndimage.label(mask, EIGHT)
+    if not count:
+        raise refused("unclear")
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    boxes = ndimage.find_objects(parts)
+    areas[_surroundings(parts, areas, boxes)] = 0
+    areas[_outside_frame(parts, areas, boxes)] = 0
+    main = int(areas.argmax())
+    box = box_of(boxes[main - 1])
+    longer = max(box[2:] - box[:2])
+    depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
+    pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
+    # A dot is about as large as the pen is wide, and stands near its letter; what is smaller is
+    # dirt, and so is what is small and far away.
+    everything = areas.sum()
+    areas[areas < max(2, 0.4 * pen * pen, 0.002 * areas[main])] = 0
+    for part in np.flatnonzero((areas > 0) & (areas < 0.08 * areas[main])):
+        other = box_of(boxes[part - 1])
+        if max(*(other[:2] - box[2:]), *(box[:2] - other[2:])) > 0.8 * longer:
+            areas[part] = 0
+    kept = areas[parts] > 0
+    if np.count_nonzero(areas) > most:
+        raise refused("marks", f"{np.count_nonzero(areas)} ")
+    if areas.sum() < 0.6 * everything:
+        raise refused("unclear")
+    around = bounds(kept)
+    longer = max(around[2:] - around[:2])
+    if 2 * depth.max() > 0.85 * longer or rim(kept).mean() > 0.45 or _is_plate(kept):
+        raise refused("filled")
+    doubt = max(
+        0.9 * _framed(parts, areas, boxes, pen),
+        2 * (1 - areas.sum() / everything) + 0.08 * max(0, np.count_nonzero(areas) - 3),
+        0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and _sides(kept) < 3),
+        0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
+    )
+    return kept, pen, min(1.0, doubt)
+
+
+def several(crop: np.ndarray) -> float:
+    """Return the doubt, from 0 to 1, whether ink uint8 `[h, w]` is one digit.
+
+    Raises:
+        InkError: it is two or more, side by side.
+    """
+    boxes = [box_of(box) for box in ndimage.find_objects(ndimage.label(crop > 64, EIGHT)[0])]
+    high, wide = crop.shape
+    tall = sorted((b for b in boxes if b[2] - b[0] > 0.45 * high), key=lambda box: box[1])
+    gaps = [after[1] - before[3] for before, after in pairwise(tall)]
+    if max(gaps, default=0) > 0.12 * high:
+        raise refused("several", f"{len(tall)} ")
+    halves = sorted((b for b in boxes if b[2] - b[0] > 0.3 * high), key=lambda box: box[0])
+    stacked = any(after[0] >= before[2] for before, after in pairwise(halves))
+    return 0.6 * (stacked or max(gaps, default=-1) > 0 or wide > 1.35 * high)
+
+
+def _sides(mask: np.ndarray) -> int:
+    """Return how many sides of the picture a mask touches."""
+    return sum(bool(edge.any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def _is_plate(kept: np.ndarray) -> bool:
+    """Return whether a sheet was taken for ink: four straight sides, and mostly filled."""
+    hull = hull_of(kept)
+    area = max(1.0, area_of(hull))
+    sides = np.ptp(hull, axis=0) if len(hull) else np.ones(2)
+    straight = area_of(quadrilateral(hull)) > 0.9 * area and sides.min() > 0.4 * sides.max()
+    return straight and kept.sum() > 0.62 * area
+
+
+def _surroundings(
+    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
+) -> np.ndarray:
+    """Return the parts along the edge (a table, a thumb, holes) if a character stands free."""
+    edges = (parts[0], parts[-1], parts[:, 0], parts[:, -1])
+    touching = np.max([np.bincount(side, minlength=len(areas)) / len(side) for side in edges], 0)
+    sides_of = np.array([(0, 0), *((b[2] - b[0], b[3] - b[1]) for b in map(box_of, boxes))])
+    sizes, thin = sides_of.max(1), sides_of.min(1) < 0.04 * max(parts.shape)
+    free = (touching == 0) & (sizes > 0.15 * max(parts.shape))
+    inside = areas[free].max(initial=0)
+    longest = sizes[free].max(initial=0)
+    along = (touching > 0.4) & (areas < 50 * inside)
+    if _sides(parts) < 3:  # else the picture was cut around the character
+        along |= (touching > 0) & ((sizes < 2 * longest) | (thin & (longest > 0)))
+    if longest:
+        along |= _holes(parts.shape, sizes, boxes)
+    return np.flatnonzero(along)
+
+
+def _holes(
+    shape: tuple[int, int], sizes: np.ndarray, boxes: list[tuple[slice, slice]]
+) -> np.ndarray:
+    """Return which parts, bool `[n]`, stand in a row of many alike along an edge."""
+    found = np.zeros(len(sizes), bool)
+    corners = np.array([box_of(box) for box in boxes])
+    middles = np.pad((corners[:, :2] + corners[:, 2:]) / 2, ((1, 0), (0, 0)))
+    small = (sizes > 0) & (sizes < 0.1 * max(shape))
+    for axis in (0, 1):  # rows, columns
+        near = np.minimum(middles[:, axis], shape[axis] - middles[:, axis]) < 0.15 * shape[axis]
+        for part in np.flatnonzero(small & near):
+            row = small & (np.abs(middles[:, axis] - middles[part, axis]) < 0.5 * sizes[part])
+            row &= (sizes > 0.6 * sizes[part]) & (sizes < 1.6 * sizes[part])
+            if row.sum() >= 5:
+                found |= row
+    return found
+
+
+def _outside_frame(
+    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
+) -> np.ndarray:
+    """Return a frame's part and all that is not in it, if something is: else nothing."""
+    for outer in np.argsort(-areas)[:2]:
+        if not areas[outer]:
+            continue
+        mask = parts[boxes[outer - 1]] == outer
+        inside = ndimage.binary_fill_holes(mask) & ~mask
+        hull = hull_of(mask)
+        straight = area_of(quadrilateral(hull)) > 0.88 * max(1.0, area_of(hull))
+        if not straight or areas[outer] > 0.25 * inside.sum():
+            continue
+        there = np.bincount(parts[boxes[outer - 1]][inside], minlength=len(areas))
+        there[0] = 0
+        if there.max() > 0.02 * inside.sum():
+            return np.flatnonzero(there < areas)
+    return np.zeros(0, int)
+
+
+def _framed(
+    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float
+) -> bool:
+    """Return whether a kept part is a frame: it goes around another, or is long and very thin."""
+    kept, main = np.flatnonzero(areas), int(areas.argmax())
+    corners = {part: box_of(boxes[part - 1]) for part in kept}
+    longer = {part: max(box[2:] - box[:2]) for part, box in corners.items()}
+    for outer, box in corners.items():
+        if longer[outer] > 0.8 * longer[main] and areas[outer] < 0.45 * pen * longer[outer]:
+            return True
+        inner = [
+            part
+            for part, other in corners.items()
+            if (other[:2] > box[:2]).all() and (other[2:] < box[2:]).all()
+            if longer[part] > 0.25 * longer[outer]
+        ]
+        if inner:
+            inside = ndimage.binary_fill_holes(parts[boxes[outer - 1]] == outer)
+            if any(inside[parts[boxes[outer - 1]] == part].all() for part in inner):
+                return True
+    return False
+
+
+def box_of(slices: tuple[slice, slice]) -> np.ndarray:
+    """Return top, left, bottom, right."""
+    rows, columns = slices
+    return np.array([rows.start, columns.start, rows.stop, columns.stop])
