@@ -84,7 +84,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/pyrefly check --summary none --min-severity error
+	$(BIN)/pyrefly check --summary=none --min-severity error
 	$(BIN)/codespell .
 
 lab: $(READY) ## open JupyterLab on the series
