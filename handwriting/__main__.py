@@ -12,8 +12,9 @@ from handwriting.pictures import InkError
 _ABOUT = """\
 Say which character is on each picture, one line a picture: its name, the character and how
 probable it is, or the two likeliest where the model is not sure. A picture shows one character,
-dark on light or light on dark, in any format that Pillow reads. A line on standard error says
-which model reads: the course's own, or one that was trained here and is at least as good."""
+dark on light or light on dark, as PNG, JPEG, TIFF, BMP, WebP, GIF, PPM or AVIF. A line on
+standard error says which model reads: the course's own, or one that was trained here and is at
+least as good."""
 _STATUS = """\
 exit status:
   0  every picture was read
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             accuracy = reader.card.results["test_accuracy"]
             said = f"model: {reader.card.title}, {reader.origin}, test accuracy {accuracy:.4f}"
             print(said, file=sys.stderr)
-        return _read(chosen.pictures, reader, chosen.json)
+        return _read(_expanded(chosen.pictures), reader, chosen.json)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -57,6 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _expanded(names: list[str]) -> list[str]:
+    """Return the names with patterns such as `*.png` replaced, which Windows' shells leave."""
+    found = []
+    for name in names:
+        path = Path(name)
+        pattern = any(sign in path.name for sign in "*?[") and not path.exists()
+        matches = sorted(str(one) for one in path.parent.glob(path.name)) if pattern else []
+        found += matches or [name]
+    return found
 
 
 def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
@@ -79,7 +91,9 @@ def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
         if not as_json:
             print(f"{picture}: {said}", file=stream, flush=True)
     if as_json:
-        print(json.dumps(entries, ensure_ascii=False, indent=1))
+        # Only UTF-8 holds all that a name may; `\U0001f4f7` of another encoding is no JSON.
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        print(json.dumps(entries, ensure_ascii=ascii_only, indent=1))
     if any(entry["error"] for entry in entries):
         return 1
     return 0 if all(entry["sure"] for entry in entries) else 3

@@ -16,6 +16,7 @@ from handwriting import ink, pictures
 from nbhelpers import shapes, sources
 from nbhelpers.data import Split, leave_out
 
+SUFFIXES = (".png", ".jpg", ".jpeg")  # of drawings, and of photos that were put beside them
 _PLAIN = re.compile(r"[a-z0-9]{1,20}")  # the same on file systems that ignore case
 
 
@@ -63,7 +64,9 @@ def load(form: str, classes: Sequence[str], folder: Path | None = None) -> Split
     root = _folder(form, folder)
     images, labels, broken = [], [], []
     known = {_name(label): number for number, label in enumerate(classes)}
-    for path in sorted(root.glob("*/[!.]*.png")):
+    for path in sorted(root.glob("*/[!.]*")):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
         if path.parent.name not in known:
             broken.append(f"{path}: its folder is {path.parent.name!r}, which is no class.")
             continue

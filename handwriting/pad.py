@@ -112,9 +112,12 @@ class Pad(anywidget.AnyWidget):
         """
         png, said = self._snapshot()
         data = {"image/png": _base64(png), "text/plain": f"<figure: {said}>"}
+        metadata = {"image/png": {"alt": said}}
         if not os.environ.get("NB_HEADLESS"):
-            data |= {WIDGET: super()._repr_mimebundle_(**kwargs)[0][WIDGET]}
-        return data, {"image/png": {"alt": said}}
+            bundle = super()._repr_mimebundle_(**kwargs)
+            data |= {WIDGET: bundle[0][WIDGET]}
+            metadata |= bundle[1]  # in Colab: where the widget's manager is
+        return data, metadata
 
     def _snapshot(self) -> tuple[bytes, str]:
         """Return a picture of the pad with the last drawing, or an example, and its alt text."""

@@ -1,12 +1,13 @@
 """Open whatever people bring (files, bytes, pictures, arrays) as an upright picture in colour."""
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, features
 
 Picture = Path | str | bytes | Image.Image | np.ndarray
 
@@ -15,6 +16,13 @@ TOO_MANY = f"more than {MOST_PIXELS // 1_000_000} million. Make it smaller first
 FEWEST_PIXELS = 8  # a side
 MOST_BYTES = 200_000_000  # of a file
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+if features.check("avif"):
+    FORMATS += ("AVIF",)
+with contextlib.suppress(ImportError):  # what iPhones write, where a decoder is installed
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    FORMATS += ("HEIF",)
 LARGE = 1600  # longest side, in pixels, of what is kept of a larger picture
 
 
@@ -64,12 +72,12 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
         raise InkError(f"{name}: {TOO_MANY}") from None
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
+    if picture.format in ("JPEG", "MPO"):
+        picture.draft(None, (LARGE, LARGE))  # decode a large photo at half its size or less
     _check_size(*picture.size, name)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # which is a phone's JPEG with a preview
         raise InkError(f"{name}: holds {frames} pictures or pages. Save one of them as a PNG.")
-    if picture.format in ("JPEG", "MPO"):
-        picture.draft(None, (LARGE, LARGE))  # decode a large photo at half its size or less
     return picture
 
 
@@ -128,6 +136,8 @@ def _check_size(width: int, height: int, name: str) -> None:
 def _from_array(values: np.ndarray, name: str) -> Image.Image:
     """Return the picture of an array, mode L, RGB or RGBA."""
     shape = " × ".join(map(str, values.shape))
+    if values.ndim == 3 and len(values) == 1:  # as PyTorch has one grey image
+        values = values[0]
     if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,), (4,)):
         expected = "height × width, or with 3 or 4 colours as a third axis"
         raise InkError(f"{name}: an array of shape {shape}. Expected {expected}.")
@@ -135,13 +145,13 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
     if values.dtype.kind not in "buif":
         said = f"{name}: an array of {values.dtype}."
         raise InkError(f"{said} Expected uint8, uint16, float or bool.")
-    if values.dtype != np.uint8:
-        low, high = float(values.min()), float(values.max())
+    low, high = float(values.min()), float(values.max())
+    if values.dtype != np.uint8 or high <= 16:
         if not (low >= 0 and high <= 65_535):  # nor if it is no number
             said = f"{name}: an array with values from {low:g} to {high:g}."
             raise InkError(f"{said} Expected 0 to 1, 0 to 255 or 0 to 65,535, without NaN.")
-        # Cameras and scanners put 10 or 12 bits into 16.
-        limits = (1,) * (values.dtype.kind in "bf") + (255, 1023, 4095, 65_535)
+        # Masks are 0 and 1, scikit-learn's digits 0 to 16; cameras put 10 or 12 bits into 16.
+        limits = (1, 16, 255, 1023, 4095, 65_535)
         full = next(limit for limit in limits if high <= limit)
         values = (values.astype(np.float32) * (255 / full)).round().astype(np.uint8)
     return Image.fromarray(values)
@@ -150,6 +160,8 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
 def _rgb(picture: Image.Image) -> Image.Image:
     """Return the picture in mode RGB, at most `LARGE` pixels a side."""
     transparent = "A" in picture.getbands() or "transparency" in picture.info
+    if picture.mode == "RGBA" and not picture.getextrema()[3][1]:
+        transparent = False  # programs that know no transparency leave 0 everywhere
     picture = within(picture.convert("RGBA" if transparent else "RGB"), LARGE)
     if not transparent:
         return picture

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pooch
 import requests
@@ -191,7 +192,8 @@ def _get(archive: Archive, unfinished: Path) -> None:
 
 def _copy(place: str, unfinished: Path) -> None:
     try:
-        content = (project_folder() / place).read_bytes()
+        path = url2pathname(place.removeprefix("file:")) if place.startswith("file:") else place
+        content = (project_folder() / Path(path).expanduser()).read_bytes()
     except OSError as error:
         raise SourceError(f"{place}: {error.strerror or error}") from None
     unfinished.write_bytes(content)

@@ -8,6 +8,7 @@ export const PICTURE = 560; // side of the picture that is read, in pixels
 const PEN = { least: 6, most: 30, start: 16 };
 const STEP = 8; // of the keyboard's cursor, in units of the paper; with Shift a quarter of it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const PALM = 1000; // milliseconds after a pen in which touches are taken for the hand's
 const ROWS = 5;
 const HOW_TO =
   "Draw with a mouse, a pen or a finger. With the keyboard: arrow keys move the cursor, with " +
@@ -49,6 +50,7 @@ export function createPad(root, options) {
   let strokes = []; // of {width, points: [[x, y], ...]}
   let open = null; // the stroke that is being drawn
   let pointer = null; // the id of the pointer that draws it
+  let penSeen = -Infinity; // when a pen was last near, in milliseconds
   let cursor = [SIDE / 2, SIDE / 2]; // of the keyboard
   let number = 0; // of the last picture or request; older answers are dropped
   let timer = null;
@@ -185,7 +187,13 @@ export function createPad(root, options) {
   }
 
   on(canvas, "pointerdown", (event) => {
-    if (open || !event.isPrimary || event.button !== 0) return; // a second finger, a palm
+    if (event.pointerType === "pen") {
+      penSeen = event.timeStamp;
+      if (pointer !== null) open = pointer = null; // the palm came first: its touch is no stroke
+    }
+    const palm = event.pointerType === "touch" && event.timeStamp - penSeen < PALM;
+    if (open || palm || event.button !== 0) return;
+    if (event.pointerType !== "pen" && !event.isPrimary) return; // a second finger
     event.preventDefault(); // no selecting of text, no focus ring for the mouse
     canvas.focus({ preventScroll: true });
     box.classList.remove("nbh-keys");
@@ -195,6 +203,7 @@ export function createPad(root, options) {
     redraw();
   });
   on(canvas, "pointermove", (event) => {
+    if (event.pointerType === "pen") penSeen = event.timeStamp;
     if (event.pointerId !== pointer) return;
     const moves = event.getCoalescedEvents?.() ?? [];
     for (const move of moves.length ? moves : [event]) {
@@ -204,7 +213,12 @@ export function createPad(root, options) {
     }
     redraw();
   });
-  for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
+  on(canvas, "pointercancel", (event) => {
+    if (event.pointerId !== pointer) return;
+    open = pointer = null; // the browser took it for a palm or a gesture
+    redraw();
+  });
+  for (const type of ["pointerup", "lostpointercapture"]) {
     on(canvas, type, (event) => {
       if (event.pointerId === pointer) finish();
     });
