@@ -103,6 +103,9 @@ def _sides(mask: np.ndarray) -> int:
 
 def _is_plate(kept: np.ndarray) -> bool:
     """Return whether a sheet was taken for ink: four straight sides, and mostly filled."""
+    left, top, right, bottom = bounds(kept)
+    if kept.sum() < 0.3 * (right - left) * (bottom - top):
+        return False  # of thin strokes; quickly told
     hull = hull_of(kept)
     area = max(1.0, area_of(hull))
     sides = np.ptp(hull, axis=0) if len(hull) else np.ones(2)
@@ -152,7 +155,7 @@ def _outside_frame(
 ) -> np.ndarray:
     """Return a frame's part and all that is not in it, if something is: else nothing."""
     for outer in np.argsort(-areas)[:2]:
-        if not areas[outer]:
+        if not areas[outer] or len(boxes) < 2:
             continue
         mask = parts[boxes[outer - 1]] == outer
         inside = ndimage.binary_fill_holes(mask) & ~mask
