@@ -43,7 +43,7 @@ def updated(root: Path) -> dict[Path, str]:
     """
     entries = _records(root)
     compared = next((entry for entry in entries if "costs" in entry), {})
-    tables = [table(some, compared) for some in results.by_data_set(entries).values()]
+    tables = [table(some, compared, root) for some in results.by_data_set(entries).values()]
     contents = {
         root / "README.md": {
             "minutes": minutes(root),
@@ -98,24 +98,31 @@ def short_table(entries: list[dict]) -> str:
         for model in entry["models"]
         if model["name"] in MAIN
     ]
-    page = "\n\nEvery model, with its cost: [the page of results](course/site/results.md)."
+    page = (
+        "\n\nEvery model, with its cost and, for Tamil, its accuracy on "
+        "[labels that were read again](data/README.md): "
+        "[the page of results](course/site/results.md)."
+    )
     return markdown(heads, rows) + page
 
 
-def table(entries: list[dict], compared: dict) -> str:
+def table(entries: list[dict], compared: dict, root: Path) -> str:
     """Return a Markdown table of one data set's records, the published numbers beside ours.
 
-    Costs and seeds are those of `compared`, notebook 10's record, or none where it is empty.
+    Costs and seeds are those of `compared`, notebook 10's record, or none where it is empty. The
+    official split of HPL Tamil has one more column: accuracy on the audited labels.
     """
     data = entries[0]["data"]
     heads = [
         "notebook", "model", "published", "test accuracy", "95 % interval", "over seeds",
         "averaged over classes", "parameters", "multiply-adds", "training",
     ]  # fmt: skip
+    audited = data["name"] == "HPL Tamil"
     costs, seeds = (compared.get(key, {}).get(data["name"], {}) for key in ("costs", "seeds"))
     rows = []
     for entry in entries:
-        for m in entry["models"]:
+        on_audited = results.on_audited_labels(root, entry) if audited else []
+        for place, m in enumerate(entry["models"]):
             work = costs.get(m["name"], {}).get("multiply-adds")
             some = seeds.get(m["name"])
             rows.append([
@@ -124,6 +131,8 @@ def table(entries: list[dict], compared: dict) -> str:
                 f"{m['test_class_averaged_accuracy']:.4f}", f"{m['parameters']:,}",
                 f"{work:,}" if work else "–", f"{m['train_seconds']:.0f} s",
             ])  # fmt: skip
+            rows[-1][5:5] = on_audited[place : place + 1]
+    heads[5:5] = ["on audited labels"] * audited
     return (
         f"**{data['name']}**: {data['train']:,} training, {data['validation']:,} validation, "
         f"{data['test']:,} test images; fingerprint `{data['fingerprint']}`.\n\n"

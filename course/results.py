@@ -5,11 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from nbhelpers.records import confidence_interval
 from nbhelpers.records import read as read_record
 from nbhelpers.sources import written
+from nbhelpers.tamil.alphabet import class_table
 
 REFERENCE = "full-cpu"  # the committed records that README and site show
 TOGETHER = "all in one run"
+NO = ("other", "neither")  # what a reader of the audit says of an image that is not its label
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -52,6 +58,28 @@ def models(paths: Iterable[Path]) -> list[dict[str, Any]]:
         about["source"] = entry["data"]["source"]
         found += [model | about for model in entry["models"]]
     return found
+
+
+def on_audited_labels(root: Path, entry: dict[str, Any]) -> list[str]:
+    """Return each model's test accuracy on HPL Tamil's audited labels, with its 95 % interval.
+
+    `entry` is a record of the official split, whose answers lie beside it. An image of which both
+    readers say no, but not what it is, is left out. `data/README.md` tells of the audit.
+    """
+    votes = pd.read_csv(root / "data" / "hpl_label_audit.csv", keep_default_na=False)
+    votes = votes[votes.reader_1.isin(NO) & votes.reader_2.isin(NO)]
+    number = {text: label for label, (text, _) in enumerate(class_table())}
+    label, written = (votes[name].map(number).to_numpy() for name in ("label", "written"))
+    cells = []
+    with np.load(root / "results" / REFERENCE / f"{entry['notebook']}.npz") as kept:
+        for place, model in enumerate(entry["models"]):
+            answers, images = kept[f"{place}_predictions"][votes.image], model["test_images"]
+            right = round(model["test_accuracy"] * images)
+            right += int((answers == written).sum()) - int((answers == label).sum())
+            left = images - int((votes.written == "").sum())
+            low, high = confidence_interval(right, left)
+            cells.append(f"**{right / left:.4f}** ({low:.4f} to {high:.4f})")
+    return cells
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

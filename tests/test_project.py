@@ -183,9 +183,10 @@ def test_the_packages_stay_small_enough_to_be_read():
     long = {name: lines({name: text}) for name, text in ours.items()}
     assert {name: count for name, count in long.items() if count > 450} == {}
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
-    # 7,500 and 8,000 when the house was rebuilt, before it read ordinary photos and pages.
-    assert lines(ours) <= 8_100
-    assert lines(modules("tests/**/*.py")) <= 8_400
+    # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
+    # pages, checks exercises and audits labels.
+    assert lines(ours) <= 9_000
+    assert lines(modules("tests/**/*.py")) <= 8_800
 
 
 def test_no_function_is_longer_than_a_screen():

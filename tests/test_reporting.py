@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from course import results
 from course.ladder import ladder_figure
 from nbhelpers import profile, records, reporting
 from nbhelpers.data import Dataset, Split
@@ -113,3 +115,16 @@ def test_ladder_has_a_panel_for_each_data_set():
     assert [axis.get_title() for axis in figure.axes] == ["A", "B"]
     assert [len(axis.get_yticks()) for axis in figure.axes] == [1, 2]
     plt.close(figure)
+
+
+def test_accuracy_on_audited_labels_mends_what_both_readers_doubt(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "results" / "full-cpu").mkdir(parents=True)
+    rows = ["image,label,reader_1,reader_2,written"]
+    rows += ["0,அ,other,other,ஆ", "1,அ,other,label,", "2,அ,neither,other,", "3,அ,label,label,அ"]
+    (tmp_path / "data/hpl_label_audit.csv").write_text("\n".join(rows), encoding="utf-8")
+    np.savez(tmp_path / "results/full-cpu/07.npz", **{"0_predictions": np.uint8([1, 0, 0, 0, 5])})
+    entry = {"notebook": "07", "models": [{"test_accuracy": 0.8, "test_images": 5}]}
+    # Right by the labels: 1, 2, 3 and the last. Image 0 becomes right, image 2 is left out.
+    (cell,) = results.on_audited_labels(tmp_path, entry)
+    assert cell.startswith("**1.0000** (")
