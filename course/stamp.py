@@ -48,7 +48,7 @@ def files(notebook: Path, root: Path) -> list[Path]:
         used |= {path for path in kept if path.name in text}
         texts += [path.read_text(encoding="utf-8") for path in used - found]
         found |= used
-    return sorted(found)
+    return sorted(found, key=lambda path: path.parts[::-1])  # wherever the project lies
 
 
 def _python(cell: str) -> str:

@@ -48,6 +48,8 @@ def character(mask: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray, flo
     boxes = ndimage.find_objects(parts)
     areas[_surroundings(parts, areas, boxes)] = 0
     areas[_outside_frame(parts, areas, boxes)] = 0
+    if not areas.any():
+        raise refused("unclear")
     main = int(areas.argmax())
     box = box_of(boxes[main - 1])
     longer = max(box[2:] - box[:2])

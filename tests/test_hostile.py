@@ -44,14 +44,13 @@ def checkout(folder, *cells):
         *ROOT.glob("nbhelpers/**/*.[jpt]*"), *ROOT.glob("handwriting/**/*.[pjc]*"),
         *ROOT.glob("course/*.py"), *ROOT.glob("data/*.*"),
         ROOT / "course/site/results.md", *ROOT.glob("results/*/*.json"),
-        *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"),
+        *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"), ROOT / "notebooks/matplotlibrc",
         *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
     ]  # fmt: skip
     for path in names:
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    (folder / "notebooks").mkdir(parents=True)
     (folder / "course" / "site" / "build.py").write_text(tiny_project.SITE, encoding="utf-8")
     tiny_project.write(folder, _00_tiny=cells)
     return folder
