@@ -47,7 +47,7 @@ endif
 # workers with one thread each, because more threads than cores would mostly wait for each other.
 # In their own order, since later notebooks use what earlier ones have left.
 NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	--dist loadscope --no-loadscope-reorder -o norecursedirs=
+	--dist loadscope --no-loadscope-reorder -o norecursedirs=.hypothesis
 
 .DEFAULT_GOAL := help
 .PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish exercises slides doctor audit lock clean
