@@ -12,9 +12,9 @@ from handwriting.pictures import InkError
 _ABOUT = """\
 Say which character is on each picture, one line a picture: its name, the character and how
 probable it is, or the two likeliest where the model is not sure. A picture shows one character,
-dark on light or light on dark, as PNG, JPEG, TIFF, BMP, WebP, GIF, PPM or AVIF. A line on
-standard error says which model reads: the course's own, or one that was trained here and is at
-least as good."""
+or several with --all, dark on light or light on dark, as PNG, JPEG, TIFF, BMP, WebP, GIF, PPM or
+AVIF. A line on standard error says which model reads: the course's own, or one that was trained
+here and is at least as good."""
 _STATUS = """\
 exit status:
   0  every picture was read
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, metavar="FOLDER", help=where)
     listed = "print a list with the five likeliest of each picture"
     parser.add_argument("--json", action="store_true", help=listed)
+    every = "read every separate character, row by row: one line each; with --json, its box too"
+    parser.add_argument("--all", action="store_true", help=every)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not every terminal or file can hold Tamil letters
             stream.reconfigure(errors="backslashreplace")
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             accuracy = reader.card.results["test_accuracy"]
             said = f"model: {reader.card.title}, {reader.origin}, test accuracy {accuracy:.4f}"
             print(said, file=sys.stderr)
-        return _read(_expanded(chosen.pictures), reader, chosen.json)
+        return _read(_expanded(chosen.pictures), reader, chosen)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -71,26 +73,31 @@ def _expanded(names: list[str]) -> list[str]:
     return found
 
 
-def _read(pictures: list[str], reader: models.Reader, as_json: bool) -> int:
+def _entry(picture: str, said: models.Answer | str, boxed: bool) -> dict[str, object]:
+    """Return what --json prints about an answer, or about the error that stands in its place."""
+    names = ("answer", "probability", "sure", "choices", "error", *(["box"] if boxed else []))
+    entry: dict[str, object] = {"file": picture} | dict.fromkeys(names)
+    if isinstance(said, str):
+        return entry | {"error": said}
+    first = said.choices[0]
+    entry |= {"answer": first.text, "probability": first.probability, "sure": said.sure}
+    entry["choices"] = [vars(choice) for choice in said.choices]
+    return entry | ({"box": said.steps.box} if boxed else {})
+
+
+def _read(pictures: list[str], reader: models.Reader, chosen: argparse.Namespace) -> int:
     entries = []
     for picture in pictures:
-        entry = {"file": picture}
-        entry |= dict.fromkeys(("answer", "probability", "sure", "choices", "error"))
-        entries.append(entry)
         try:
-            said, stream = reader.read(picture), sys.stdout
+            answers = reader.read_all(picture) if chosen.all else [reader.read(picture)]
         except InkError as error:
-            said, stream = str(error).removeprefix(f"{picture}: "), sys.stderr
-            entry["error"] = said
-        else:
-            entry["answer"], entry["probability"] = (
-                said.choices[0].text,
-                said.choices[0].probability,
-            )
-            entry["sure"], entry["choices"] = said.sure, [vars(choice) for choice in said.choices]
-        if not as_json:
-            print(f"{picture}: {said}", file=stream, flush=True)
-    if as_json:
+            answers = [str(error).removeprefix(f"{picture}: ")]
+        for said in answers:
+            entries.append(_entry(picture, said, chosen.all))
+            stream = sys.stderr if entries[-1]["error"] else sys.stdout
+            if not chosen.json:
+                print(f"{picture}: {said}", file=stream, flush=True)
+    if chosen.json:
         # Only UTF-8 holds all that a name may; `\U0001f4f7` of another encoding is no JSON.
         ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
         print(json.dumps(entries, ensure_ascii=ascii_only, indent=1))

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from handwriting.paper import cut, found
-from handwriting.parts import EIGHT, several
+from handwriting.paper import Found, all_found, found
+from handwriting.parts import EIGHT, cut, refused, several
 from handwriting.pictures import InkError as InkError  # for who imports `ink` alone
 from handwriting.pictures import Picture
 from nbhelpers import shapes
@@ -43,6 +43,7 @@ class Steps:
     normalised: torch.Tensor  # `[side, side]`, what a model gets
     pen: float  # width of the pen that was found, as a share of the character's longer side
     doubt: float = 0.0  # whether that is all of one character and nothing else, from 0 to 1
+    box: tuple[float, ...] = (0, 0, 1, 1)  # left, top, right, bottom: shares of the picture's sides
 
 
 def to_mnist(picture: Picture) -> Steps:
@@ -58,10 +59,16 @@ def to_mnist(picture: Picture) -> Steps:
     Raises:
         InkError: the picture cannot be read, is too large or too small, or shows no character.
     """
-    ink, crop, doubt = found(picture)
-    doubt = max(doubt, several(crop))
-    fine, pen = _measured(crop)
-    drawn = crop
+    one = found(picture)
+    if (count := several(one.crop)[0]) > 1:
+        raise refused("several", f"{count} ")
+    return _as_mnist(one)
+
+
+def _as_mnist(one: Found) -> Steps:
+    doubt = max(one.doubt, several(one.crop)[1])
+    fine, pen = _measured(one.crop)
+    drawn = one.crop
     if pen > MNIST_PENS[1]:
         drawn = _thinner(fine, pen, MNIST_USUAL[1])
     elif pen < MNIST_PENS[0]:
@@ -72,7 +79,12 @@ def to_mnist(picture: Picture) -> Steps:
     small = np.minimum(small * (255 / small.max()), 255).round().astype(np.uint8)
     side = shapes.FORMS["mnist"].side
     normalised = shapes.place_by_centre_of_mass(torch.from_numpy(small)[None], side)[0]
-    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen, doubt)
+    return _steps(one, normalised, pen, doubt)
+
+
+def _steps(one: Found, normalised: torch.Tensor, pen: float, doubt: float) -> Steps:
+    ink, crop = torch.from_numpy(one.ink), torch.from_numpy(one.crop)
+    return Steps(ink, crop, normalised, pen, doubt, one.box)
 
 
 def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
@@ -84,15 +96,18 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
     The proportions of the letter are `kept` or `adapted`, see `shapes.fitted`; others are a
     ValueError. All else is as for `to_mnist`.
     """
-    ink, crop, doubt = found(picture)
-    fine, pen = _measured(crop)
+    return _as_tamil(found(picture), proportions)
+
+
+def _as_tamil(one: Found, proportions: str) -> Steps:
+    fine, pen = _measured(one.crop)
     near = TAMIL_PEN / 1.5 < pen < 1.5 * TAMIL_PEN
-    drawn = crop if near else _redrawn(fine, pen, TAMIL_PEN)
+    drawn = one.crop if near else _redrawn(fine, pen, TAMIL_PEN)
     margin, longer = TAMIL_MARGIN
     original = Image.fromarray(np.pad(drawn, round(max(drawn.shape) * margin / longer)))
     side = shapes.FORMS["tamil"].side
     normalised = torch.from_numpy(shapes.placed(original, side, proportions))
-    return Steps(torch.from_numpy(ink), torch.from_numpy(crop), normalised, pen, doubt)
+    return _steps(one, normalised, pen, one.doubt)
 
 
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
@@ -103,6 +118,23 @@ def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted"
     """
     shapes.form(form)
     steps = to_mnist(picture) if form == "mnist" else to_tamil(picture, proportions)
+    return _resized(steps, side)
+
+
+def all_to_form(
+    picture: Picture, form: str, side: int, proportions: str = "adapted"
+) -> list[Steps]:
+    """Bring every separate character on a picture to a form; see `to_form`.
+
+    They come row by row from the top, each from left to right. Doubt is about each one alone.
+    """
+    shapes.form(form)
+    found = all_found(picture)
+    steps = [_as_mnist(one) if form == "mnist" else _as_tamil(one, proportions) for one in found]
+    return [_resized(one, side) for one in steps]
+
+
+def _resized(steps: Steps, side: int) -> Steps:
     return replace(steps, normalised=shapes.resized(steps.normalised[None], (side, side))[0])
 
 

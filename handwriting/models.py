@@ -103,7 +103,21 @@ class Reader:
         from handwriting import ink
 
         card = self.card
-        steps = ink.to_form(picture, card.form, card.side, card.proportions)
+        return self._answer(ink.to_form(picture, card.form, card.side, card.proportions))
+
+    def read_all(self, picture: Picture) -> list[Answer]:
+        """Return what every separate character on a picture is, as `ink.all_to_form` finds them.
+
+        The box of each is `steps.box` of its answer. Raises an InkError as `read` does.
+        """
+        from handwriting import ink
+
+        card = self.card
+        every = ink.all_to_form(picture, card.form, card.side, card.proportions)
+        return [self._answer(steps) for steps in every]
+
+    def _answer(self, steps: Steps) -> Answer:
+        card = self.card
         probabilities = self.probabilities(steps.normalised[None].numpy())[0]
         choices = []
         for i in np.argsort(-probabilities, kind="stable")[:5]:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.transform import hough_line, hough_line_peaks
 
-from handwriting.parts import EIGHT, MOST_PARTS, bounds, box_of, character, refused, rim
+from handwriting.parts import EIGHT, bounds, box_of, character, cut, refused, rim, separate
 from handwriting.pictures import InkError, Picture, opened, within
 from handwriting.surface import surfaces
 from nbhelpers.shapes import INK
@@ -19,7 +19,6 @@ WORKING = INK["working"]  # longest side while the ink is looked for, in pixels
 FINER = 3 * WORKING  # the same, where nothing is found
 NEAR = INK["near"]  # a character with a smaller longer side is looked at from closer
 COARSE = INK["coarse"]  # longest side while the paper is estimated
-MANY_PARTS = 100  # of a page's characters
 LEAST = 0.16  # of the longest side: with a smaller one, a character is looked for more finely
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
@@ -28,6 +27,7 @@ TOO_MUCH = 0.75  # doubt with which it is refused
 
 # The paper is a smooth surface; or that with a relief, as if crumpled; or of one colour `[3]`.
 Kind = Literal["smooth", "rough"] | np.ndarray
+View = tuple[Image.Image, np.ndarray]  # what is looked at; `[3, 3]` to shares of the whole picture
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,49 @@ class Look:
     doubt: float  # whether it is one, from 0 to 1
     view: Image.Image  # what was looked at, before it was made smaller
     kind: Kind  # of paper
+    onto: np.ndarray  # `[3, 3]`, from the view's pixels to shares of the whole picture
+
+    def within(self, box: np.ndarray) -> tuple[float, ...]:
+        """Return where a box of the ink lies: left, top, right, bottom, as shares, 0 to 1."""
+        box = box * max(self.view.size) / max(self.ink.shape)
+        x, y, z = self.onto @ [box[[0, 2, 2, 0]], box[[1, 1, 3, 3]], np.ones(4)]
+        corners = np.clip([x / z, y / z], 0, 1)
+        return *corners.min(1).tolist(), *corners.max(1).tolist()
 
 
-def found(picture: Picture) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the whole picture as ink on paper, the character cut out of it, and the doubt.
+@dataclass(frozen=True)
+class Found:
+    """A character in a picture."""
 
-    The first two are uint8 `[h, w]`, 0 is paper and 255 is ink, the first at most `FINER` pixels a
-    side. The doubt, from 0 to 1, is whether that is all of one character.
+    ink: np.ndarray  # uint8 `[h, w]`, the whole picture: 0 is paper and 255 is ink
+    crop: np.ndarray  # uint8 `[h, w]`, the character alone
+    box: tuple[float, ...]  # left, top, right, bottom, as shares of the picture's sides
+    doubt: float  # whether that is all of one character, from 0 to 1
+
+
+def found(picture: Picture) -> Found:
+    """Return the character that a picture shows.
 
     Raises:
         InkError: the picture cannot be read, is too large or too small, or shows no character.
     """
-    look, doubt = best_look(picture)
-    return look.ink, cut(_closer(look)), doubt
+    look, doubt = _best_look(picture)
+    return Found(look.ink, cut(_closer(look)), look.within(look.box), doubt)
 
 
-def best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
+def all_found(picture: Picture) -> list[Found]:
+    """Return every separate character on a picture, row by row, from left to right.
+
+    Raises an InkError as `found` does.
+    """
+    look, _ = _best_look(picture, many=True)
+    return [
+        Found(look.ink, crop, look.within(box), 0.6 * bool(rim(near).any()))
+        for crop, box, near in separate(look.ink)
+    ]
+
+
+def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
     """Return what explains a picture best, and the doubt; `many` characters may be on it.
 
     Raises an InkError as `found` does.
@@ -63,7 +90,7 @@ def best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
     best, first = None, None
     for view, longest, kind, guess in _views(colour):
         try:
-            look = _look(view, *((FINER, kind, MANY_PARTS) if many else (longest, kind)))
+            look = _look(view, FINER if many else longest, kind, many)
         except InkError as error:
             first = first or error
             continue
@@ -77,18 +104,20 @@ def best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
     return best
 
 
-def _views(colour: Image.Image) -> Iterator[tuple[Image.Image, int, Kind, float]]:
+def _views(colour: Image.Image) -> Iterator[tuple[View, int, Kind, float]]:
     """Yield what to look at, at which longest side, the kind of paper, and what is guessed."""
-    yield colour, WORKING, "smooth", 0.0
-    straight = surfaces(colour)
+    shares = np.diag([1 / colour.width, 1 / colour.height, 1])
+    whole = colour, shares
+    yield whole, WORKING, "smooth", 0.0
+    straight = [(surface, shares @ onto) for surface, onto in surfaces(colour)]
     for surface in straight:
         yield surface, WORKING, "smooth", 0.0
-    for view in (colour, *straight):
-        if max(view.size) > 1.3 * WORKING:
+    for view in (whole, *straight):
+        if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0
     for guess, plain in zip((0.1, 0.25), _commonest(colour), strict=False):
-        yield colour, WORKING, plain, guess
-    for view in (colour, *straight):
+        yield whole, WORKING, plain, guess
+    for view in (whole, *straight):
         yield view, WORKING, "rough", 0.3
 
 
@@ -119,19 +148,14 @@ def _closer(look: Look) -> np.ndarray:
     box = (look.box + 0.4 * longer * np.array([-1, -1, 1, 1])) * scale
     near = look.view.crop(np.clip(box, 0, [*look.view.size] * 2).round().astype(int).tolist())
     try:
-        return _look(near, WORKING, look.kind).ink
+        return _look((near, look.onto), WORKING, look.kind).ink
     except InkError:
         return look.ink  # what was seen from afar will do
 
 
-def cut(ink: np.ndarray) -> np.ndarray:
-    """Return ink uint8 `[h, w]` without the rows and columns that are empty, or nearly so."""
-    left, top, right, bottom = bounds(ink > 64)
-    return ink[top:bottom, left:right]
-
-
-def _look(view: Image.Image, longest: int, kind: Kind, most: int = MOST_PARTS) -> Look:
-    """Find the ink, in at most so many parts, in a view of at most `longest` pixels a side."""
+def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
+    """Find the ink of one or `many` characters in a view of at most `longest` pixels a side."""
+    view, onto = seen
     picture = within(view, longest)
     plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
     values = np.asarray(picture, np.float32)
@@ -142,7 +166,7 @@ def _look(view: Image.Image, longest: int, kind: Kind, most: int = MOST_PARTS) -
     if noise > 1:
         strength = ndimage.gaussian_filter(strength, 0.7)
         noise = _noise(strength, limit)
-    mask, pen, doubt = character(_mask(strength, noise, rough), most)
+    mask, pen, doubt = character(_mask(strength, noise, rough), many)
     level = float(np.median(strength[mask]))
     steepest = float(np.percentile(np.hypot(*np.gradient(strength))[mask], 99))
     free = not rim(mask).any()
@@ -159,7 +183,7 @@ def _look(view: Image.Image, longest: int, kind: Kind, most: int = MOST_PARTS) -
     box = bounds(mask)
     if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
         doubt = max(doubt, 0.2)  # it deserves a finer look
-    return Look(ink.round().astype(np.uint8), box, doubt, view, kind)
+    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto)
 
 
 def _noise(strength: np.ndarray, most: float) -> float:

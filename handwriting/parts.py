@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
 from skimage.morphology import skeletonize
 
 from handwriting.pictures import InkError
@@ -11,6 +12,8 @@ from handwriting.surface import area_of, hull_of, quadrilateral
 from nbhelpers.shapes import INK, REFUSALS
 
 MOST_PARTS = INK["most_parts"]  # of one character, dots and broken strokes included
+MANY_PARTS = 100  # of a page's characters
+Placed = tuple[np.ndarray, np.ndarray, np.ndarray]  # a crop, its box, its pixels; see `separate`
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together, too
 
 
@@ -25,13 +28,19 @@ def bounds(mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+def cut(ink: np.ndarray) -> np.ndarray:
+    """Return ink uint8 `[h, w]` without the rows and columns that are empty, or nearly so."""
+    left, top, right, bottom = bounds(ink > 64)
+    return ink[top:bottom, left:right]
+
+
 def rim(values: np.ndarray) -> np.ndarray:
     """Return the outermost values of an array `[h, w]`."""
     return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
-def character(mask: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray, float, float]:
-    """Keep the parts of a mask bool `[h, w]` that make up one character.
+def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, float]:
+    """Keep the parts of a mask bool `[h, w]` that make up one character, or `many`.
 
     Returns:
         The parts, bool `[h, w]`; the width of the pen in pixels; and how doubtful the choice is,
@@ -51,21 +60,13 @@ def character(mask: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray, flo
     if not areas.any():
         raise refused("unclear")
     main = int(areas.argmax())
-    box = box_of(boxes[main - 1])
-    longer = max(box[2:] - box[:2])
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
-    # A dot is about as large as the pen is wide, and stands near its letter; what is smaller is
-    # dirt, and so is what is small and far away.
     everything = areas.sum()
-    areas[areas < max(2, 0.4 * pen * pen, 0.002 * areas[main])] = 0
-    for part in np.flatnonzero((areas > 0) & (areas < 0.08 * areas[main])):
-        other = box_of(boxes[part - 1])
-        if max(*(other[:2] - box[2:]), *(box[:2] - other[2:])) > 0.8 * longer:
-            areas[part] = 0
-    kept = areas[parts] > 0
-    if np.count_nonzero(areas) > most:
-        raise refused("marks", f"{np.count_nonzero(areas)} ")
+    areas[_dirt(areas, boxes, pen)] = 0
+    kept, count = areas[parts] > 0, np.count_nonzero(areas)
+    if count > (MANY_PARTS if many else MOST_PARTS):
+        raise refused("marks", f"{count} ")
     if areas.sum() < 0.6 * everything:
         raise refused("unclear")
     around = bounds(kept)
@@ -74,28 +75,89 @@ def character(mask: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray, flo
         raise refused("filled")
     doubt = max(
         0.9 * _framed(parts, areas, boxes, pen),
-        2 * (1 - areas.sum() / everything) + 0.08 * max(0, np.count_nonzero(areas) - 3),
+        2 * (1 - areas.sum() / everything) + 0.08 * max(0, count - 3) * (not many),
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and _sides(kept) < 3),
         0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
     )
     return kept, pen, min(1.0, doubt)
 
 
-def several(crop: np.ndarray) -> float:
-    """Return the doubt, from 0 to 1, whether ink uint8 `[h, w]` is one digit.
+def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np.ndarray:
+    """Return the parts that are smaller than a dot, or small and far from the largest part."""
+    main = int(areas.argmax())
+    # A dot is about as large as the pen is wide, and stands near its letter.
+    dirt = areas < max(2, 0.4 * pen * pen, 0.002 * areas[main])
+    box = box_of(boxes[main - 1])
+    for part in np.flatnonzero(~dirt & (areas < 0.08 * areas[main])):
+        other = box_of(boxes[part - 1])
+        away = max(*(other[:2] - box[2:]), *(box[:2] - other[2:]))
+        dirt[part] = away > 0.8 * max(box[2:] - box[:2])
+    return dirt
 
-    Raises:
-        InkError: it is two or more, side by side.
-    """
+
+def several(crop: np.ndarray) -> tuple[int, float]:
+    """Return how many digits ink uint8 `[h, w]` surely shows, and the doubt whether it is one."""
     boxes = [box_of(box) for box in ndimage.find_objects(ndimage.label(crop > 64, EIGHT)[0])]
     high, wide = crop.shape
     tall = sorted((b for b in boxes if b[2] - b[0] > 0.45 * high), key=lambda box: box[1])
     gaps = [after[1] - before[3] for before, after in pairwise(tall)]
     if max(gaps, default=0) > 0.12 * high:
-        raise refused("several", f"{len(tall)} ")
+        return len(tall), 1.0
     halves = sorted((b for b in boxes if b[2] - b[0] > 0.3 * high), key=lambda box: box[0])
-    stacked = any(after[0] >= before[2] for before, after in pairwise(halves))
-    return 0.6 * (stacked or max(gaps, default=-1) > 0 or wide > 1.35 * high)
+    steps = [after[0] - before[2] for before, after in pairwise(halves)]
+    if max(steps, default=0) > 0.05 * high:
+        return len(halves), 1.0
+    return 1, 0.6 * (max(gaps, default=-1) > 0 or max(steps, default=-1) >= 0 or wide > 1.35 * high)
+
+
+def separate(ink: np.ndarray) -> list[Placed]:
+    """Return every character of ink uint8 `[h, w]`, row by row, from left to right.
+
+    Of each the crop, uint8; the box, left, top, right, bottom; and whether each pixel is its,
+    bool `[h, w]`.
+    """
+    parts, _ = ndimage.label(ink > 64, EIGHT)
+    slices = ndimage.find_objects(parts)
+    joined = _joined(np.array([box_of(one) for one in slices]))
+    characters = []
+    for one in range(joined.max() + 1):
+        mine = np.pad(joined == one, (1, 0))[parts]
+        characters.append((cut(ink * mine), bounds(mine), mine))
+    usual = float(np.median([max(crop.shape) for crop, _, _ in characters]))
+    return _in_order([one for one in characters if max(one[0].shape) > 0.4 * usual], usual)
+
+
+def _joined(boxes: np.ndarray) -> np.ndarray:
+    """Return which character each part belongs to, int `[n]`; boxes as of `box_of`, `[n, 4]`."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    sizes = sides.max(1)
+    usual = np.median(sizes[sizes > 0.5 * sizes.max()])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    gaps = np.maximum(low[:, None], low) - np.minimum(high[:, None], high)
+    away = gaps.max(2) + np.diag(np.full(len(boxes), np.inf))
+    # Dots and bits of a stroke belong to what is next to them.
+    near = (away < 0.35 * usual) & (sizes < 0.45 * usual)[:, None]
+    near &= away == away.min(1, keepdims=True)
+    # So do halves one above the other that make no more than one character together.
+    tall = np.maximum.outer(high[:, 0], high[:, 0]) - np.minimum.outer(low[:, 0], low[:, 0])
+    narrower = np.minimum.outer(sides[:, 1], sides[:, 1])
+    over = (gaps[:, :, 1] < -0.3 * narrower) & (gaps[:, :, 0] < 0.15 * usual)
+    near |= over & (tall < 1.3 * usual)
+    return connected_components(near, directed=False)[1]
+
+
+def _in_order(characters: list[Placed], usual: float) -> list[Placed]:
+    """Return characters of a `usual` size row by row; a row may climb or fall."""
+    rows: list[list[Placed]] = []
+    for one in sorted(characters, key=lambda placed: placed[1][0]):
+        middle = (one[1][1] + one[1][3]) / 2
+        steps = [abs(middle - (row[-1][1][1] + row[-1][1][3]) / 2) for row in rows]
+        if steps and min(steps) < 0.6 * usual:
+            rows[int(np.argmin(steps))].append(one)
+        else:
+            rows.append([one])
+    rows.sort(key=lambda row: np.mean([placed[1][1] + placed[1][3] for placed in row]))
+    return [one for row in rows for one in row]
 
 
 def _sides(mask: np.ndarray) -> int:
@@ -155,21 +217,23 @@ def _holes(
 def _outside_frame(
     parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
 ) -> np.ndarray:
-    """Return a frame's part and all that is not in it, if something is: else nothing."""
-    for outer in np.argsort(-areas)[:2]:
-        if not areas[outer] or len(boxes) < 2:
+    """Return the frames that have something in them, and all that is in none: else nothing."""
+    within, frames = np.zeros_like(areas), []
+    for outer in np.argsort(-areas)[:MOST_PARTS] if len(boxes) > 1 else ():
+        place = parts[boxes[outer - 1]] if areas[outer] else np.zeros((1, 1), int)
+        if max(place.shape) < 0.1 * max(parts.shape) or areas[outer] > 0.3 * place.size:
             continue
-        mask = parts[boxes[outer - 1]] == outer
+        mask = place == outer
         inside = ndimage.binary_fill_holes(mask) & ~mask
-        hull = hull_of(mask)
-        straight = area_of(quadrilateral(hull)) > 0.88 * max(1.0, area_of(hull))
-        if not straight or areas[outer] > 0.25 * inside.sum():
+        there = np.bincount(place[inside], minlength=len(areas))
+        if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.25 * inside.sum():
             continue
-        there = np.bincount(parts[boxes[outer - 1]][inside], minlength=len(areas))
-        there[0] = 0
-        if there.max() > 0.02 * inside.sum():
-            return np.flatnonzero(there < areas)
-    return np.zeros(0, int)
+        hull = hull_of(mask)
+        if area_of(quadrilateral(hull)) > 0.88 * max(1.0, area_of(hull)):
+            frames.append(outer)
+            within += there
+    within[[0, *frames]] = 0
+    return np.flatnonzero(within < areas) if within.any() else np.zeros(0, int)
 
 
 def _framed(

@@ -51,6 +51,24 @@ def pair(
     return wild._file(wild._painted(page.T if below else page))
 
 
+def page(images: list[np.ndarray], seed: int, proportions: str = "kept") -> bytes:
+    """Return a picture file of characters, uint8 `[h, w]` each, in rows, as `wild.picture`."""
+    random = np.random.default_rng(seed)
+    in_row, size = random.integers(2, 7), random.uniform(70, 130)
+    high, wide = size * random.uniform(1.35, 2), size * random.uniform(1.2, 1.7)
+    rows = -(-len(images) // in_row)
+    sheet = np.zeros((np.array((rows, in_row)) * (high, wide) + size).astype(int), np.float32)
+    climb = random.uniform(-0.05, 0.05)
+    for number, image in enumerate(images):
+        strokes = _ink(image, proportions, size * random.uniform(0.8, 1.1))
+        row, column = divmod(number, in_row)
+        middle = np.array(((row + 0.5) * high, (column + 0.5) * wide)) + size / 2
+        middle += size * random.uniform(-0.06, 0.06, 2) + (climb * (column - in_row / 2) * wide, 0)
+        top, left = (middle - np.array(strokes.shape) / 2).clip(2).astype(int)
+        sheet[top : top + len(strokes), left : left + strokes.shape[1]] += strokes
+    return _photo(_written(np.full((*sheet.shape, 3), 243.0), sheet.clip(0, 1), random), random)
+
+
 def _ink(image: np.ndarray, proportions: str, longer: float) -> np.ndarray:
     return wild._enlarged(image, proportions, round(longer))
 

@@ -17,10 +17,11 @@ SHARE = 0.03, 0.93  # of the picture that a surface covers
 INSET = 0.004  # of a side: what is cut off along it, edge or frame
 
 
-def surfaces(picture: Image.Image) -> list[Image.Image]:
+def surfaces(picture: Image.Image) -> list[tuple[Image.Image, np.ndarray]]:
     """Return the surfaces in a picture, mode RGB, straightened and upright, largest first.
 
-    Only those count on which something is drawn and which are not the whole picture.
+    With each comes what leads from its pixels to the picture's, float64 `[3, 3]`. Only those count
+    on which something is drawn and which are not the whole picture.
     """
     small = np.asarray(within(picture, SMALL), np.float32)
     smooth = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
@@ -113,8 +114,11 @@ def _same(corners: np.ndarray, others: np.ndarray) -> bool:
 
 def _straightened(
     picture: Image.Image, corners: np.ndarray, region: np.ndarray, small: np.ndarray, scale: float
-) -> Image.Image:
-    """Return the surface alone; what is not in its hull becomes like the paper near it."""
+) -> tuple[Image.Image, np.ndarray]:
+    """Return the surface alone, and what leads from its pixels to the picture's: `[3, 3]`.
+
+    What is not in its hull becomes like the paper near it.
+    """
     sides = np.hypot(*(np.roll(corners, -1, 0) - corners).T) * scale
     size = np.array([max(sides[0], sides[2]), max(sides[1], sides[3])])
     size = np.maximum(16, size * min(1, LARGEST / size.max())).astype(int)
@@ -134,7 +138,7 @@ def _straightened(
         near /= ndimage.gaussian_filter(known, blur) + 1e-3
         paper = Image.fromarray(near.clip(0, 255).astype(np.uint8)).resize(picture.size)
         straight.paste(paper.transform(straight.size, *how), mask=mask)
-    return straight
+    return straight, np.append(numbers, 1).reshape(3, 3)
 
 
 def perspective(seen: np.ndarray, there: np.ndarray) -> list[float]:

@@ -1,12 +1,15 @@
 import io
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from small_models import saved
 
 from handwriting import ink, scenes, wild
+from handwriting.__main__ import main
 from nbhelpers import data, profile
 
 
@@ -153,4 +156,59 @@ def test_two_digits_are_never_one(below, digits):
         try:
             assert ink.to_mnist(content).doubt >= 0.5
         except ink.InkError as error:
-            assert "2 characters side by side" in str(error)
+            assert "2 characters side by side or one above the other" in str(error)
+
+
+@pytest.mark.promise(
+    "Results", "Every digit on a page is found, in reading order, and says where it stands"
+)
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_a_page_is_read_in_order(count, digits):
+    images = [image.numpy() for image in digits.images[:count]]
+    steps = ink.all_to_form(scenes.page(images, count), "mnist", 28)
+    assert len(steps) == count
+    pairs = zip(steps, digits.images, strict=False)
+    assert np.mean([alike(one.normalised, image) for one, image in pairs]) > 0.8
+    assert all(one.doubt < 0.5 for one in steps)
+    for one in steps:
+        left, top, right, bottom = one.box
+        assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+        assert (right - left) * (bottom - top) < 0.6 / count
+
+
+def test_boxes_lie_in_the_picture_not_on_its_sheet():
+    picture = Image.new("RGB", (400, 300), "#604020")
+    sheet = Image.new("RGB", (240, 160), "white")
+    for x in (50, 140):
+        ImageDraw.Draw(sheet).line((x, 40, x, 120), "black", 8)
+    picture.paste(sheet, (120, 100))
+    boxes = np.array([one.box for one in ink.all_to_form(picture, "mnist", 28)])
+    wanted = np.array([(167, 140, 174, 221), (257, 140, 264, 221)]) / (400, 300, 400, 300)
+    assert boxes.shape == (2, 4) and np.abs(boxes - wanted).max() < 0.02
+
+
+def test_parts_of_one_character_stay_together():
+    picture = Image.new("L", (500, 200), 255)
+    draw = ImageDraw.Draw(picture)
+    for x in (40, 180, 320):
+        draw.line((x, 150, x + 60, 150, x + 60, 70), 0, 8)  # a broken stroke, a dot
+        draw.line((x, 138, x, 66), 0, 8)
+        draw.ellipse((x + 25, 40, x + 36, 51), 0)
+    steps = ink.all_to_form(picture, "tamil", 64)
+    assert [one.crop.shape for one in steps] == [steps[0].crop.shape] * 3
+    assert steps[0].crop.shape[0] > 105
+
+
+def test_the_command_reads_a_page(digits, tmp_path, capsys):
+    page = tmp_path / "page.jpg"
+    page.write_bytes(scenes.page([image.numpy() for image in digits.images[:5]], 3))
+    (tmp_path / "blank.png").write_bytes(wild._file(np.full((80, 80, 3), 255)))
+    where = ["--models", str(saved()[0])]
+    assert main(["--all", str(page), *where]) in (0, 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(line.startswith(f"{page}: ") for line in lines)
+    assert main(["--all", "--json", str(page), str(tmp_path / "blank.png"), *where]) == 1
+    *read, blank = json.loads(capsys.readouterr().out)
+    assert len(read) == 5 and blank["box"] is None and blank["error"]
+    assert read[0].keys() == blank.keys() and all(len(one["box"]) == 4 for one in read)
+    assert read[0]["answer"] in read[0]["choices"][0].values() and read[0]["error"] is None
