@@ -120,8 +120,10 @@ def _what_it_is(content: bytes) -> str:
         return "a PDF. Export the page as a PNG."
     if b"<svg" in start.lower():
         return "an SVG, a drawing in text. Export it as a PNG."
+    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in FORMATS:
+        return "a HEIC photo. Export it as a JPEG, or run: pip install pillow-heif"
     if content[4:8] == b"ftyp":
-        return "a HEIC or AVIF photo, or a film. Export it as a JPEG."
+        return "a damaged HEIC or AVIF photo, or a film. Export it as a JPEG."
     return f"not a picture, or a damaged one. Expected {', '.join(FORMATS)}."
 
 
@@ -136,8 +138,10 @@ def _check_size(width: int, height: int, name: str) -> None:
 def _from_array(values: np.ndarray, name: str) -> Image.Image:
     """Return the picture of an array, mode L, RGB or RGBA."""
     shape = " × ".join(map(str, values.shape))
-    if values.ndim == 3 and len(values) == 1:  # as PyTorch has one grey image
-        values = values[0]
+    if values.ndim == 3 and len(values) in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
+        values = np.moveaxis(values, 0, 2)  # PyTorch has the colours first
+    if values.shape[2:] == (1,):
+        values = values[:, :, 0]
     if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,), (4,)):
         expected = "height × width, or with 3 or 4 colours as a third axis"
         raise InkError(f"{name}: an array of shape {shape}. Expected {expected}.")
@@ -160,7 +164,7 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
 def _rgb(picture: Image.Image) -> Image.Image:
     """Return the picture in mode RGB, at most `LARGE` pixels a side."""
     transparent = "A" in picture.getbands() or "transparency" in picture.info
-    if picture.mode == "RGBA" and not picture.getextrema()[3][1]:
+    if "A" in picture.getbands() and not picture.getchannel("A").getextrema()[1]:
         transparent = False  # programs that know no transparency leave 0 everywhere
     picture = within(picture.convert("RGBA" if transparent else "RGB"), LARGE)
     if not transparent:

@@ -95,6 +95,30 @@ def test_json(pictures, folder, capsys):
     assert classify("0.png", "--json", models_folder=set_threshold(folder, 2.0)) == 3
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_json_is_json_in_any_encoding(encoding, pictures, folder):
+    """Where output is no terminal's, Windows' Python writes cp1252: no Tamil, no camera."""
+    change_card(folder, classes=list("அஆஇஈஉஊஎஏஐஒ"), threshold=0.0)
+    (pictures / "0.png").rename(name := "ஆ \N{CAMERA} é.png")
+    command = [sys.executable, "-m", "handwriting", "--models", str(folder), "--json", name]
+    given = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    answer = subprocess.run(command, capture_output=True, env=given)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    (read,) = json.loads(answer.stdout.decode(encoding))
+    assert read["file"] == name and read["answer"] in "அஆஇஈஉஊஎஏஐஒ"
+
+
+def test_patterns_that_the_shell_left(pictures, folder, capsys):
+    """Windows' shells do; a file whose name looks like a pattern is not one."""
+    set_threshold(folder, 0.0)
+    (pictures / "0.png").rename("[1].png")
+    assert classify("[1].png", "[2-4].png", models_folder=folder) == 0
+    names = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["[1].png", "2.png", "3.png", "4.png"]
+    assert classify("*.webp", models_folder=folder) == 1
+    assert capsys.readouterr().err.startswith("*.webp: no such file.")
+
+
 def test_says_which_model_reads(pictures, monkeypatch, capsys):
     """The course's own, before anything is trained: on standard error, and JSON stays JSON."""
     monkeypatch.setattr(cards, "REFERENCE", pictures / "published")

@@ -80,6 +80,16 @@ def test_two_processes_at_once(tmp_path):
     assert len(mine.load("mnist", DIGITS, tmp_path)) == 30
 
 
+def test_photos_put_beside_them_count(tmp_path):
+    place = mine.keep(drawing(), "4", "mnist", tmp_path).parent
+    with Image.open(io.BytesIO(drawing())) as picture:
+        for name in ("IMG_0001.JPG", "photo.jpeg", "SCAN.PNG"):
+            picture.save(place / name)
+    (place / "notes.txt").touch()
+    (place / ".hidden.jpg").touch()
+    assert mine.load("mnist", DIGITS, tmp_path).labels.tolist() == [4] * 4
+
+
 def test_nothing_kept_is_an_empty_split(tmp_path):
     split = mine.load("tamil", LETTERS, tmp_path)
     assert len(split) == 0 and split.images.shape == (0, 64, 64)

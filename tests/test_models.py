@@ -115,6 +115,26 @@ def test_reader_does_without_torch():
     assert answer.stderr == "" and answer.stdout == "(2, 10)\n[]\n"
 
 
+@pytest.mark.parametrize(
+    ("usable", "quota", "threads"),
+    [(3, "max 100000", 3), (3, "250000 100000", 2), (8, "50000 100000", 1), (2, None, 2)],
+)
+def test_as_many_threads_as_processors_may_be_used(usable, quota, threads, monkeypatch):
+    """In a container, or bound to some of the machine's processors."""
+
+    def read_text(path, *_, **__):
+        assert path == Path("/sys/fs/cgroup/cpu.max")
+        if quota is None:
+            raise FileNotFoundError
+        return quota + "\n"
+
+    content = (saved()[0] / GRAPH).read_bytes()
+    monkeypatch.setattr(models.os, "sched_getaffinity", lambda _: set(range(usable)), raising=False)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    options = models.session_of(content).get_session_options()
+    assert options.intra_op_num_threads == threads
+
+
 def test_best_place_is_taken(tmp_path, folder):
     with pytest.raises(
         sources.Unavailable,

@@ -203,6 +203,16 @@ def test_with_a_front_end_the_widget_and_the_picture(monkeypatch):
     assert set(data) == {"image/png", "text/plain", pad.WIDGET}
 
 
+def test_colab_learns_where_the_widget_s_manager_is(monkeypatch):
+    """What anywidget says about the widget is passed on, beside the picture's text."""
+    monkeypatch.delenv("NB_HEADLESS", raising=False)
+    manager = {pad.WIDGET: {"colab": {"custom_widget_manager": {"url": "https://a.invalid"}}}}
+    monkeypatch.setattr("anywidget._util.get_repr_metadata", lambda: manager)
+    data, metadata = shown(pad.Pad(reader()))
+    assert metadata == manager | {"image/png": metadata["image/png"]}
+    assert data[pad.WIDGET] and "drawing pad" in metadata["image/png"]["alt"]
+
+
 def test_the_page_s_part_needs_no_other_file():
     for name in ("pad.js", "pad.css"):
         text = (Path(pad.__file__).parent / "web" / name).read_text(encoding="utf-8")

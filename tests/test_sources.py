@@ -119,6 +119,20 @@ def test_mirror_folder_comes_before_the_internet(server, tmp_path, monkeypatch):
 
 
 @MIRROR
+@pytest.mark.parametrize("written", ["~/a stick", "file", "file, with a slash"])
+def test_mirror_may_be_in_the_home_folder_or_a_file_url(written, tmp_path, monkeypatch):
+    (tmp_path / "a stick/set").mkdir(parents=True)
+    (tmp_path / "a stick/set/thing.gz").write_bytes(CONTENT)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    if written != "~/a stick":
+        written = (tmp_path / "a stick").as_uri() + "/" * written.endswith("slash")
+        assert "a%20stick" in written
+    monkeypatch.setenv("NBHELPERS_MIRROR", written)
+    assert fetch(Archive("set/thing.gz", MD5, ())).read_bytes() == CONTENT
+
+
+@MIRROR
 def test_mirror_may_be_a_url(server, monkeypatch):
     monkeypatch.setenv("NBHELPERS_MIRROR", f"{server.url}/good/")
     assert fetch(Archive("set/thing.gz", MD5, ())).read_bytes() == CONTENT

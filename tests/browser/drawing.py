@@ -123,6 +123,28 @@ def finger(page, strokes):
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
+class Hand:
+    """A pen and touches, at once: `pen` and `touch` say what happens, points are of the paper."""
+
+    def __init__(self, page):
+        self.page, self.session = page, page.context.new_cdp_session(page)
+
+    def _at(self, point):
+        ((x, y),) = placed(self.page, [[point]])[0]
+        return {"x": x, "y": y}
+
+    def pen(self, kind, point):
+        """Move, press or lift a pen: `Moved`, `Pressed`, `Released`."""
+        button = {"button": "none"} if kind == "Moved" else {"button": "left", "clickCount": 1}
+        about = {"type": f"mouse{kind}", "pointerType": "pen", "buttons": int(kind != "Released")}
+        self.session.send("Input.dispatchMouseEvent", about | button | self._at(point))
+
+    def touch(self, kind, *points):
+        """Begin, move or end touches: `Start`, `Move`, `End`, `Cancel`."""
+        about = {"type": f"touch{kind}", "touchPoints": [self._at(point) for point in points]}
+        self.session.send("Input.dispatchTouchEvent", about)
+
+
 def picture(page, name):
     """Keep a picture of the pad to look at, under build/browser/."""
     page.wait_for_timeout(400)  # bars move

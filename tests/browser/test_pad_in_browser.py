@@ -4,6 +4,7 @@ import re
 
 import pytest
 from drawing import (
+    Hand,
     finger,
     headline,
     ink,
@@ -140,6 +141,43 @@ def test_a_finger_draws_in_the_dark_theme(show, easy):
     edges = page.locator(".nbh-pad").evaluate("pad => [pad.scrollWidth, pad.clientWidth]")
     assert edges[0] <= edges[1]
     picture(page, "phone_dark")
+
+
+@BY_HAND
+def test_only_the_pen_draws_where_a_hand_rests(show):
+    page = show(has_touch=True)
+    page.locator(".nbh-paper").scroll_into_view_if_needed()
+    hand = Hand(page)
+    hand.touch("Start", (250, 250))  # the palm comes first, and stays
+    hand.touch("Move", (250, 240))
+    hand.pen("Pressed", (140, 60))
+    for y in range(70, 221, 10):
+        hand.pen("Moved", (140, y))
+    hand.touch("Move", (240, 230))
+    hand.pen("Released", (140, 220))
+    assert "1" in headline(page)
+    pen_alone = ink(page)
+    hand.touch("End")
+    hand.touch("Start", (60, 250))  # the hand again, shortly after the pen
+    hand.touch("Move", (60, 200))
+    hand.touch("End")
+    assert ink(page) == pen_alone
+    page.wait_for_timeout(1200)  # a finger may draw now
+    finger(page, LINES[:1])
+    assert ink(page) > pen_alone
+
+
+def test_a_cancelled_touch_leaves_nothing(show):
+    page = show(has_touch=True)
+    page.locator(".nbh-paper").scroll_into_view_if_needed()
+    hand = Hand(page)
+    hand.touch("Start", (60, 60))
+    hand.touch("Move", (200, 60))
+    assert ink(page) > 0
+    hand.touch("Cancel")  # the browser has taken it for a palm or a gesture
+    assert ink(page) == 0 and page.get_by_role("button", name="Undo").is_disabled()
+    finger(page, LINES[1:])  # and the next one draws
+    assert "1" in headline(page)
 
 
 def test_practice_counts_the_first_check_of_each_digit(show, easy):

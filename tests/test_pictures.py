@@ -1,0 +1,137 @@
+"""Files and arrays as programs and phones write them; `test_ink` tries what is drawn on them."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, features
+
+from handwriting import pictures
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes([77]) * 64
+STAND_IN = """
+from PIL import Image, ImageFile
+
+class Photo(ImageFile.ImageFile):
+    format = "HEIF"
+    def _open(self):
+        if len(self.fp.read()) < 64:
+            raise SyntaxError("cut off")
+        self._mode, self._size = "L", (8, 8)
+        self.tile = [ImageFile._Tile("raw", (0, 0, 8, 8), 24, ("L", 0, 1))]
+
+def register_heif_opener():
+    Image.register_open("HEIF", Photo, lambda start: start[4:12] == b"ftypheic")
+"""
+
+
+def drawn(mode="L", side=40):
+    """A vertical stroke, dark on light."""
+    picture = Image.new("L", (side, side), 250)
+    ImageDraw.Draw(picture).rectangle((18, 5, 22, 35), 10)
+    return picture.convert(mode)
+
+
+def encoded(picture, form, **options):
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def values_of(picture):
+    return np.asarray(pictures.opened(picture)[0].convert("L")).astype(int)
+
+
+def bmp(alpha):
+    """A BMP of 32 bits whose fourth byte, the header says, is alpha."""
+    colours = np.dstack([np.asarray(drawn("RGB")), np.full((40, 40), alpha, np.uint8)])
+    pixels = colours[::-1, :, [2, 1, 0, 3]].tobytes()
+    about = struct.pack("<IiiHHIIiiII", 108, 40, 40, 1, 32, 3, len(pixels), 2835, 2835, 0, 0)
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    about += masks + b"BGRs" + bytes(48)
+    return struct.pack("<2sIHHI", b"BM", 122 + len(pixels), 0, 0, 122) + about + pixels
+
+
+@pytest.mark.parametrize("form", ["BMP", "PNG", "PNG in grey"])
+def test_alpha_of_0_everywhere_hides_nothing(form):
+    clear = drawn("LA" if "grey" in form else "RGBA")
+    clear.putalpha(0)
+    content = bmp(0) if form == "BMP" else encoded(clear, "PNG")
+    assert np.array_equal(values_of(content), values_of(drawn()))
+    clear.putpixel((3, 3), (*clear.getpixel((3, 3))[:-1], 255))  # transparent after all
+    assert np.sum(values_of(encoded(clear, "PNG")) > 200) == 1  # one light pixel: dark paper
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.float64])
+@pytest.mark.parametrize("most", [1, 16, 255])
+def test_arrays_are_scaled_by_their_own_range(kind, most):
+    array = np.zeros((8, 8), kind)
+    array[2:6, 3:5], array[2, 3] = most, most // 2
+    expected = (array.astype(float) * 255 / most).round()
+    assert np.abs(values_of(array) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        lambda grey: grey[None],
+        lambda grey: grey[:, :, None],
+        lambda grey: np.stack([grey] * 3),
+        lambda grey: np.stack([grey] * 3, 2),
+        lambda grey: torch.from_numpy(grey)[None],
+    ],
+)
+def test_colours_may_come_first_or_last(shaped):
+    grey = np.array(drawn(side=28))
+    assert np.array_equal(values_of(shaped(grey)), grey)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
+def test_avif():
+    found = values_of(encoded(drawn("RGB"), "AVIF", quality=90))
+    assert np.abs(found - values_of(drawn())).mean() < 3
+
+
+def test_a_photo_of_50_megapixels_is_opened_smaller():
+    content = encoded(Image.new("L", (8192, 6144), 200), "JPEG")
+    picture, _ = pictures.opened(content)
+    assert max(picture.size) <= pictures.LARGE and picture.width * 6144 == picture.height * 8192
+    with pytest.raises(pictures.InkError, match="more than 50 million"):
+        pictures.opened(encoded(Image.new("1", (8192, 6144)), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (HEIC, r"a HEIC photo\. Export it as a JPEG, or run: pip install pillow-heif$"),
+        (HEIC.replace(b"heic", b"isom"), r"a damaged HEIC or AVIF photo, or a film\. Export it"),
+    ],
+)
+def test_what_to_do_without_a_decoder(content, says, monkeypatch):
+    monkeypatch.setattr(pictures, "FORMATS", ("PNG", "JPEG"))
+    with pytest.raises(pictures.InkError, match=says):
+        pictures.opened(content)
+
+
+def test_pillow_heif_is_used_where_it_is_installed(tmp_path):
+    (tmp_path / "pillow_heif.py").write_text(STAND_IN)
+    program = (
+        "import sys; from handwriting import pictures\n"
+        f"print(pictures.opened({HEIC!r})[0].getpixel((0, 0)))\n"
+        f"try: pictures.opened({HEIC[:30]!r})\n"
+        "except pictures.InkError as error: print(error)"
+    )
+    places = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    photo, damaged = answer.stdout.splitlines()
+    assert photo == "(77, 77, 77)"
+    assert damaged == "the picture: a damaged HEIC or AVIF photo, or a film. Export it as a JPEG."
