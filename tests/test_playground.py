@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from small_models import change_card, saved, trained
 
 from handwriting import cards, ink, pad, playground, saving
@@ -37,8 +38,8 @@ const pixels = readFileSync("pictures.bin");
 const answers = cards.map((card, i) => {
   const data = pixels.subarray(4 * side * side * i, 4 * side * side * (i + 1));
   try {
-    const { normalised, pen } = toForm({ width: side, height: side, data }, card);
-    return { normalised: Array.from(normalised.data), pen };
+    const { normalised, pen, doubt } = toForm({ width: side, height: side, data }, card);
+    return { normalised: Array.from(normalised.data), pen, doubt };
   } catch (error) {
     if (!(error instanceof InkError)) throw error;
     return { error: error.message };
@@ -110,6 +111,7 @@ def test_a_drawing_is_prepared_as_in_python(form, make, tmp_path):
         assert answer["pen"] == pytest.approx(steps.pen, abs=0.004)
         assert difference.mean() < 1, difference.reshape(card["side"], -1)
         same += difference.max() <= 2
+        assert (answer["doubt"] < 0.5) == (steps.doubt < 0.5)
     assert same >= 0.95 * len(pictures)
 
 
@@ -131,6 +133,35 @@ def test_refuses_in_the_same_words(tmp_path):
             ink.to_mnist(picture)
         assert answer == {"error": str(refused.value)}
     assert "normalised" in found[4] and ink.to_mnist(clipped)
+
+
+def test_what_is_not_ported_is_never_sure(tmp_path):
+    """Several digits in the same words; a neighbour cut off is dropped; else doubt, or refused."""
+    one = drawn([pad._three()], 30)
+    half = np.asarray(Image.fromarray(one).resize((280, 280)))
+    beside, over, cut_off, framed, ruled, desk = (np.full_like(one, 255) for _ in range(6))
+    beside[140:420, :280], beside[140:420, 280:] = half, half
+    over[:280, 140:420], over[280:, 140:420] = half, half
+    cut_off[140:420, 100:380], cut_off[140:420, 480:] = half, half[:, 60:140]
+    framed[140:420, 140:420] = half
+    for inner, value in ((60, 20), (66, 255)):
+        framed[inner : 560 - inner, inner : 560 - inner] = value
+    framed[140:420, 140:420] = half
+    ruled[140:420, 140:420] = half
+    ruled[20::60], ruled[21::60] = 90, 90
+    desk[:] = (120, 80, 50)
+    desk[120:440, 130:430] = 250
+    desk[140:420, 140:420] = np.minimum(half, 250)
+    pictures = [beside, over, cut_off, framed, ruled, desk]
+    found = read_in_node(pictures, [FORMS["mnist"]] * len(pictures), tmp_path)
+    for picture, answer in zip(pictures[:2], found, strict=False):
+        with pytest.raises(ink.InkError, match="2 characters side by side") as refused:
+            ink.to_mnist(picture)
+        assert answer["error"].endswith(str(refused.value))
+    expected = ink.to_mnist(cut_off).normalised.numpy().ravel().astype(int)
+    assert np.abs(np.array(found[2]["normalised"]) - expected).mean() < 1
+    assert found[2]["doubt"] < 0.5
+    assert all("error" in answer or answer["doubt"] >= 0.5 for answer in found[3:]), found[3:]
 
 
 # ---------------------------------------------------------------------------------- the files

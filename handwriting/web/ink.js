@@ -1,6 +1,8 @@
 // Turn a drawing of one character into what the models were trained on: `handwriting.ink` for
-// pictures with plain light paper, such as the drawing pad's. The same steps with the same results;
-// what only photos and scans need is left out: light ink, ruled lines, files of any kind.
+// pictures whose paper fills them, such as the drawing pad's. The same steps with the same results.
+// What only photos need is left out: a sheet on a desk, frames around a character, ruled lines,
+// paper of one colour that is mostly covered, crumpled paper, every character of a page. Where
+// Python would go on looking for those, no answer is sure here, or the picture is refused.
 
 import table from "./forms.js";
 import {
@@ -15,6 +17,10 @@ const {
   mnist_box: MNIST_BOX, mnist_pens: MNIST_PENS, mnist_usual: MNIST_USUAL,
   tamil_longer: TAMIL_LONGER, tamil_margin: TAMIL_MARGIN, tamil_pen: TAMIL_PEN,
 } = table.ink;
+const FINER = 3 * WORKING;
+const LEAST = 0.16;
+const [LITTLE, TOO_MUCH] = [0.15, 0.75]; // doubt: Python looks no further; it refuses
+export const UNSURE = 0.5; // doubt with which no answer is sure
 
 /** A picture shows no character; the message says why. */
 export class InkError extends Error {}
@@ -22,10 +28,10 @@ export class InkError extends Error {}
 /**
  * Bring a drawing to the form that a model's card names.
  *
- * @param {ImageData} picture dark ink on white paper, without transparent parts.
+ * @param {ImageData} picture without transparent parts.
  * @param {object} card {form: "mnist" or "tamil", side, proportions}
- * @returns {{ink, crop, normalised, pen}} as `ink.Steps`: grids of uint8, 0 is paper, 255 is ink;
- *   pen: its width as a share of the character's longer side.
+ * @returns {{ink, crop, normalised, pen, doubt}} as `ink.Steps`: grids of uint8, 0 is paper, 255 is
+ *   ink; pen: its width as a share of the character's longer side; doubt: from 0 to 1.
  * @throws {InkError} the picture shows no character.
  */
 export function toForm(picture, { form, side, proportions }) {
@@ -35,7 +41,8 @@ export function toForm(picture, { form, side, proportions }) {
 }
 
 function toMnist(picture) {
-  const { ink, crop } = found(picture);
+  const { ink, crop, doubt: before } = found(picture);
+  const doubt = Math.max(before, several(crop));
   const { fine, pen } = measured(crop);
   const [thin, thick] = MNIST_PENS;
   let drawn = crop;
@@ -44,18 +51,18 @@ function toMnist(picture) {
   const small = resizedTo(drawn, MNIST_BOX, "box");
   const brighter = Math.fround(255 / small.data.reduce((a, b) => Math.max(a, b)));
   const bright = mapped(small, (v) => round(Math.min(Math.fround(v * brighter), 255)));
-  return { ink, crop, normalised: placedByMass(bright, table.forms.mnist.side), pen };
+  return { ink, crop, normalised: placedByMass(bright, table.forms.mnist.side), pen, doubt };
 }
 
 function toTamil(picture, proportions) {
-  const { ink, crop } = found(picture);
+  const { ink, crop, doubt } = found(picture);
   const { fine, pen } = measured(crop);
   const wanted = TAMIL_PEN / TAMIL_LONGER;
   const near = wanted / 1.5 < pen && pen < 1.5 * wanted;
   const drawn = near ? crop : redrawn(fine, pen, wanted);
   const margin = round((longer(drawn) * TAMIL_MARGIN) / TAMIL_LONGER);
   const { side } = table.forms.tamil;
-  return { ink, crop, normalised: placed(padded(drawn, margin), side, proportions), pen };
+  return { ink, crop, normalised: placed(padded(drawn, margin), side, proportions), pen, doubt };
 }
 
 // ------------------------------------------------------------------------------ the models' form
@@ -161,13 +168,32 @@ function cut(ink) {
 
 // ------------------------------------------------------------------------------------- the ink
 
-/** Return the whole picture as ink on paper, and the character cut out of it. */
+/** Return the whole picture as ink on paper, the character cut out of it, and the doubt. */
 function found(picture) {
   const colours = planes(picture);
-  const { ink: whole, box } = inkOf(colours.map((colour) => within(colour, WORKING)));
+  const large = longer(picture) > 1.3 * WORKING;
+  let [best, first] = [null, null];
+  for (const longest of large ? [WORKING, FINER] : [WORKING]) {
+    try {
+      const look = inkOf(colours.map((colour) => within(colour, longest)), longest > WORKING);
+      const small = Math.max(...sidesOf(look.box)) < LEAST * longest;
+      // it deserves a finer look
+      if (small && longer(picture) > 1.3 * longest) look.doubt = Math.max(look.doubt, 0.2);
+      if (!best || look.doubt < best.doubt) best = look;
+      if (best.doubt < LITTLE) break;
+    } catch (error) {
+      if (!(error instanceof InkError)) throw error;
+      first ??= error;
+    }
+  }
+  if (!best || best.doubt > TOO_MUCH) throw first ?? refusal("unclear");
+  const { ink: whole, box } = best;
+  // In a photo, whose paper is never quite even, Python would now look for what is not ported.
+  const sought = best.doubt >= LITTLE && best.noise > 0.5;
+  const doubt = sought ? Math.max(best.doubt, UNSURE) : best.doubt;
   const scale = longer(picture) / longer(whole);
-  const size = Math.max(box.right - box.left, box.bottom - box.top);
-  if (scale < 1.3 || size >= NEAR) return { ink: whole, crop: cut(whole) };
+  const size = Math.max(...sidesOf(box));
+  if (scale < 1.3 || size >= NEAR) return { ink: whole, crop: cut(whole), doubt };
   // A small character in a large picture: look at it once more, from closer.
   const room = 0.4 * size * scale;
   const near = {
@@ -182,7 +208,7 @@ function found(picture) {
   } catch (error) {
     if (!(error instanceof InkError)) throw error; // what was seen from afar will do
   }
-  return { ink: whole, crop: cut(closer) };
+  return { ink: whole, crop: cut(closer), doubt };
 }
 
 /** Return red, green and blue. */
@@ -197,19 +223,20 @@ function planes({ width, height, data }) {
   return colours;
 }
 
-/** Find the ink; return it with the box around it. */
-function inkOf(colours) {
+/** Find the ink; return it with the box around it, the doubt, and the paper's noise. */
+function inkOf(colours, finer = false) {
   let strength = strengthOf(colours, colours.map((colour) => within(colour, COARSE)));
   let noise = noiseOf(strength);
   if (noise > 1) {
     strength = gaussian(strength, 0.7);
     noise = noiseOf(strength);
   }
-  const { mask, pen } = character(maskOf(strength, noise));
+  const { mask, pen, doubt } = character(maskOf(strength, noise));
   const level = median(selected(strength.data, mask.data));
   const box = boxOf(mask);
   const { width, height } = mask;
-  const rim = !box.left || !box.top || box.right === width || box.bottom === height;
+  const rim = edges(mask, box).some(Boolean);
+  if (finer && rim) refuse("unclear"); // a large character was seen before
   if (rim && pen > 0.2 * Math.max(box.right - box.left, box.bottom - box.top)) {
     const steepest = percentile(selected(slopes(strength).data, mask.data), 99);
     if (steepest * pen < 6 * level) refuse("shadow");
@@ -223,7 +250,7 @@ function inkOf(colours) {
     const value = Math.fround(Math.fround(strength.data[i] - least) * more);
     ink.data[i] = round(bounded(value, 255));
   }
-  return { ink, box };
+  return { ink, box, doubt, noise };
 }
 
 /** Return the standard deviation of the paper, from the median: ink does not count. */
@@ -409,11 +436,12 @@ function maskOf(strength, noise) {
   return above(strength, Math.fround(Math.max(3 * noise, 0.45 * level)));
 }
 
-/** Keep the parts that make up one character; return them and the pen's width in pixels. */
+/** Keep the parts of one character; return them, the pen's width in pixels, and the doubt. */
 function character(mask) {
   const { parts, areas, boxes } = labelled(mask);
   if (areas.length === 1) refuse("unclear");
   for (const part of surroundings(parts, areas, boxes)) areas[part] = 0;
+  if (!sum(areas)) refuse("unclear");
   const largest = Math.max(...areas);
   const main = areas.indexOf(largest);
   const box = boxes[main];
@@ -448,13 +476,117 @@ function character(mask) {
   for (let y = 0; y < height; y++) onRim += data[y * width] + data[(y + 1) * width - 1];
   const extent = Math.max(whole.right - whole.left, whole.bottom - whole.top);
   const deepest = depth.data.reduce((a, b) => Math.max(a, b));
-  if (2 * deepest > 0.85 * extent || onRim / (2 * (width + height)) > 0.45) {
-    refuse("filled");
-  }
-  return { mask: kept, pen };
+  const full = 2 * deepest > 0.85 * extent || onRim / (2 * (width + height)) > 0.45;
+  if (full || isPlate(kept, whole)) refuse("filled");
+  const reached = edges(kept, whole).filter(Boolean).length;
+  const doubt = Math.max(
+    0.9 * framed(parts, areas, boxes, pen),
+    2 * (1 - sum(areas) / everything) + 0.08 * Math.max(0, count - 3),
+    0.1 * (reached > 0) + 0.5 * (onRim > 3 * pen && reached < 3),
+    0.3 * (2 * deepest > 2.6 * pen), // rather what is between strokes
+    UNSURE * (reached > 1), // a rule, perhaps, which Python would remove
+  );
+  return { mask: kept, pen, doubt: Math.min(1, doubt) };
 }
 
-/** Return the parts along the edge if a character stands free inside. */
+/** Return the doubt whether a crop is one digit: refuse several, as `parts.several` counts them. */
+function several(crop) {
+  const { width, height } = crop;
+  const boxes = labelled(above(crop, 64)).boxes.slice(1);
+  const high = (share) => boxes.filter((box) => box.bottom - box.top > share * height);
+  const gaps = (sorted, after, before) =>
+    sorted.slice(1).map((box, i) => box[after] - sorted[i][before]);
+  const tall = high(0.45).sort((a, b) => a.left - b.left);
+  const beside = Math.max(-1, ...gaps(tall, "left", "right"));
+  if (beside > 0.12 * height) refuse("several", `${tall.length} `);
+  const halves = high(0.3).sort((a, b) => a.top - b.top);
+  const over = Math.max(-1, ...gaps(halves, "top", "bottom"));
+  if (over > 0.05 * height) refuse("several", `${halves.length} `);
+  return 0.6 * (beside > 0 || over >= 0 || width > 1.35 * height);
+}
+
+/** Return whether a sheet was taken for ink: four straight sides, and mostly filled. */
+function isPlate(kept, box) {
+  const count = sum(kept.data);
+  const [wide, high] = sidesOf(box);
+  if (count < 0.3 * wide * high) return false; // of thin strokes; quickly told
+  const hull = hullOf(kept, box);
+  const area = Math.max(1, areaOf(hull));
+  while (hull.length > 4) { // without the corner that matters least
+    const after = (i) => hull[(i + 1) % hull.length];
+    const lost = hull.map((point, i) => areaOf([hull.at(i - 1), point, after(i)]));
+    hull.splice(lost.indexOf(Math.min(...lost)), 1);
+  }
+  const straight = areaOf(hull) > 0.9 * area && Math.min(wide, high) > 0.4 * Math.max(wide, high);
+  return straight && count > 0.62 * area;
+}
+
+/** Return the corners of a mask's convex hull: Andrew's monotone chain over each row's ends. */
+function hullOf({ width, data }, { left, top, right, bottom }) {
+  const points = [];
+  for (let y = top; y < bottom; y++) {
+    const row = data.subarray(y * width + left, y * width + right);
+    if (row.includes(1)) points.push([left + row.indexOf(1), y], [left + row.lastIndexOf(1), y]);
+  }
+  const chain = (ordered) => {
+    const kept = [];
+    for (const point of ordered) {
+      while (kept.length > 1 && turn(kept.at(-2), kept.at(-1), point) <= 0) kept.pop();
+      kept.push(point);
+    }
+    return kept.slice(0, -1);
+  };
+  points.sort(([x, y], [otherX, otherY]) => x - otherX || y - otherY);
+  return [...chain(points), ...chain(points.reverse())];
+}
+
+function turn([x, y], [x1, y1], [x2, y2]) {
+  return (x1 - x) * (y2 - y) - (y1 - y) * (x2 - x);
+}
+
+function areaOf(corners) {
+  const after = (i) => corners[(i + 1) % corners.length];
+  return Math.abs(sum(corners.map((point, i) => turn([0, 0], point, after(i))))) / 2;
+}
+
+/** Return whether a kept part is a frame: it goes around another, or is long and very thin. */
+function framed(parts, areas, boxes, pen) {
+  const kept = Array.from(areas.keys()).filter((part) => areas[part]);
+  const size = (part) => Math.max(...sidesOf(boxes[part]));
+  const main = areas.indexOf(Math.max(...areas));
+  return kept.some((outer) => {
+    if (size(outer) > 0.8 * size(main) && areas[outer] < 0.45 * pen * size(outer)) return true;
+    const box = boxes[outer];
+    const inner = kept.filter((part) => {
+      const { left, top, right, bottom } = boxes[part];
+      const inside =
+        left > box.left && top > box.top && right < box.right && bottom < box.bottom;
+      return inside && size(part) > 0.25 * size(outer);
+    });
+    if (!inner.length) return false;
+    const near = cropped(parts, box);
+    const free = outside(mapped(near, (part) => part === outer)).data;
+    return inner.some((part) => near.data.every((other, i) => other !== part || !free[i]));
+  });
+}
+
+/** Return the pixels that can be reached from the edge without crossing the mask. */
+function outside(mask) {
+  const { width, height, data } = padded(mask, 1);
+  const seen = grid(width, height);
+  const left = [0];
+  while (left.length) {
+    const i = left.pop();
+    if (i < 0 || i >= data.length || data[i] || seen.data[i]) continue;
+    seen.data[i] = 1;
+    left.push(i - width, i + width);
+    if (i % width) left.push(i - 1);
+    if ((i + 1) % width) left.push(i + 1);
+  }
+  return cropped(seen, { left: 1, top: 1, right: width - 1, bottom: height - 1 });
+}
+
+/** Return the parts along the edge (a table, a thumb, a neighbour) if a character stands free. */
 function surroundings({ width, height, data }, areas, boxes) {
   const touching = areas.map(() => 0);
   const side = (length, at) => {
@@ -466,22 +598,37 @@ function surroundings({ width, height, data }, areas, boxes) {
   side(width, (x) => (height - 1) * width + x);
   side(height, (y) => y * width);
   side(height, (y) => (y + 1) * width - 1);
-  const along = [];
-  let inside = 0;
-  for (let part = 1; part < areas.length; part++) {
-    const { left, top, right, bottom } = boxes[part];
-    if (touching[part] > 0.4) along.push(part);
-    if (!touching[part] && Math.max(right - left, bottom - top) > 0.15 * Math.max(width, height)) {
-      inside = Math.max(inside, areas[part]);
-    }
-  }
-  return along.filter((part) => areas[part] < 50 * inside);
+  const all = boxes.map((_, part) => part).slice(1);
+  const size = (part) => Math.max(...sidesOf(boxes[part]));
+  const thin = (part) => Math.min(...sidesOf(boxes[part])) < 0.04 * Math.max(width, height);
+  const free = all.filter((p) => !touching[p] && size(p) > 0.15 * Math.max(width, height));
+  const inside = Math.max(0, ...free.map((part) => areas[part]));
+  const longest = Math.max(0, ...free.map(size));
+  // else the picture was cut around the character
+  const few = edges({ width, height }, boxOf({ width, height, data })).filter(Boolean).length < 3;
+  return all.filter((part) => {
+    if (touching[part] > 0.4 && areas[part] < 50 * inside) return true;
+    return few && longest && touching[part] && (size(part) < 2 * longest || thin(part));
+  });
 }
 
 // -------------------------------------------------------------------------------------- helpers
 
-function refuse(why, count = "") {
-  throw new InkError(`the picture: ${count}${table.refusals[why]} ${table.refusals.expected}`);
+function refusal(why, count = "") {
+  return new InkError(`the picture: ${count}${table.refusals[why]} ${table.refusals.expected}`);
+}
+
+function refuse(why, count) {
+  throw refusal(why, count);
+}
+
+/** Return which sides of an image a box touches. */
+function edges({ width, height }, { left, top, right, bottom }) {
+  return [!left, !top, right === width, bottom === height];
+}
+
+function sidesOf({ left, top, right, bottom }) {
+  return [right - left, bottom - top];
 }
 
 function bounded(value, most) {

@@ -5,6 +5,7 @@
 
 const SIDE = 280; // of the paper, in its own units; strokes are kept in these
 export const PICTURE = 560; // side of the picture that is read, in pixels
+const LARGE = 1600; // longest side of a picture that was pasted or dropped, in pixels
 const PEN = { least: 6, most: 30, start: 16 };
 const STEP = 8; // of the keyboard's cursor, in units of the paper; with Shift a quarter of it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -14,6 +15,7 @@ const HOW_TO =
   "Draw with a mouse, a pen or a finger. With the keyboard: arrow keys move the cursor, with " +
   "Shift in small steps; Space puts the pen down and lifts it; Escape lifts it; Ctrl+Z takes " +
   "the last stroke back.";
+const HOW_TO_BRING = " A picture of one can be pasted with Ctrl+V, or dropped here.";
 
 /**
  * Build a pad in `root`.
@@ -24,6 +26,7 @@ const HOW_TO =
  *     from; noun is what is drawn ("digit", "letter"), about a line on which model it is.
  *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
  *     A picture is then read when "Check" is pressed, not after every stroke.
+ *   pictures: whether a picture may be pasted or dropped; it is then read in place of a drawing.
  *   onPicture(blob, {number, source}): read the picture; answer by `show`.
  *   onDrawing(canvas, {number, source}): the same for a page that reads by itself; it comes in
  *     place of `onPicture` and at once, while the PNG of a blob takes some milliseconds.
@@ -48,6 +51,7 @@ export function createPad(root, options) {
   let task = options.task ?? null;
   let source = 0;
   let strokes = []; // of {width, points: [[x, y], ...]}
+  let photo = null; // a canvas: the picture in their place that was pasted or dropped
   let open = null; // the stroke that is being drawn
   let pointer = null; // the id of the pointer that draws it
   let penSeen = -Infinity; // when a pen was last near, in milliseconds
@@ -61,8 +65,9 @@ export function createPad(root, options) {
 
   const canvas = make("canvas", {
     class: "nbh-paper", tabindex: "0", role: "application", "aria-label": "Paper to draw on",
-    "aria-roledescription": "drawing pad", "aria-description": HOW_TO, title: "",
+    "aria-roledescription": "drawing pad", title: "",
   });
+  canvas.setAttribute("aria-description", HOW_TO + (options.pictures ? HOW_TO_BRING : ""));
   const hint = make("div", { class: "nbh-hint", "aria-hidden": "true" });
   const mark = make("div", { class: "nbh-cursor", "aria-hidden": "true" });
   const undoButton = make("button", { type: "button" }, "Undo");
@@ -146,6 +151,11 @@ export function createPad(root, options) {
     pencil.setTransform(scale, 0, 0, scale, 0, 0);
     pencil.fillStyle = "#fff";
     pencil.fillRect(0, 0, SIDE, SIDE);
+    if (photo) {
+      const fit = SIDE / Math.max(photo.width, photo.height);
+      const [wide, high] = [photo.width * fit, photo.height * fit];
+      pencil.drawImage(photo, (SIDE - wide) / 2, (SIDE - high) / 2, wide, high);
+    }
     pencil.strokeStyle = pencil.fillStyle = "#14161a";
     pencil.lineCap = pencil.lineJoin = "round";
     for (const stroke of open ? [...strokes, open] : strokes) trace(pencil, stroke);
@@ -159,7 +169,7 @@ export function createPad(root, options) {
       if (canvas.width !== pixels) canvas.width = canvas.height = pixels;
       paint(canvas, pixels / SIDE);
     });
-    const empty = !strokes.length && !open;
+    const empty = !strokes.length && !open && !photo;
     hint.hidden = !empty;
     undoButton.disabled = clearButton.disabled = checkButton.disabled = empty;
     keepButton.disabled = empty;
@@ -169,6 +179,7 @@ export function createPad(root, options) {
   }
 
   function drawing() {
+    if (photo) return photo;
     const target = document.createElement("canvas");
     target.width = target.height = PICTURE;
     target.getContext("2d", { willReadFrequently: true }); // it is made to be read
@@ -199,6 +210,7 @@ export function createPad(root, options) {
     box.classList.remove("nbh-keys");
     canvas.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
+    photo = null;
     open = { width: Number(width.value), points: [place(event)] };
     redraw();
   });
@@ -234,22 +246,62 @@ export function createPad(root, options) {
 
   function undo() {
     if (open) open = pointer = null;
+    else if (photo) photo = null;
     else strokes.pop();
     changed();
   }
 
   function clear() {
     strokes = [];
-    open = pointer = null;
+    photo = open = pointer = null;
     changed();
+  }
+
+  /** Take a file's picture in place of the drawing. */
+  async function bring(file) {
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (!bitmap) {
+      clear();
+      say("This picture cannot be opened here. Save it as a PNG or JPEG.");
+      return;
+    }
+    const scale = Math.min(1, LARGE / Math.max(bitmap.width, bitmap.height));
+    const target = document.createElement("canvas");
+    target.width = Math.max(1, Math.round(bitmap.width * scale));
+    target.height = Math.max(1, Math.round(bitmap.height * scale));
+    const pencil = target.getContext("2d", { willReadFrequently: true });
+    pencil.fillStyle = "#fff"; // behind what is transparent
+    pencil.fillRect(0, 0, target.width, target.height);
+    pencil.drawImage(bitmap, 0, 0, target.width, target.height);
+    strokes = [];
+    open = pointer = null;
+    photo = target;
+    spoken.textContent = "The picture is on the paper.";
+    changed();
+  }
+
+  if (options.pictures) {
+    on(document, "paste", (event) => {
+      const [file] = event.clipboardData.files;
+      if (!file || !box.contains(document.activeElement)) return;
+      event.preventDefault();
+      bring(file);
+    });
+    on(canvas, "dragover", (event) => event.preventDefault()); // it may be dropped here
+    on(canvas, "drop", (event) => {
+      event.preventDefault();
+      const [file] = event.dataTransfer.files;
+      if (file) bring(file);
+    });
   }
 
   /** The drawing is another one: say so, and have it read. */
   function changed() {
     keepText.textContent = "";
-    if (!strokes.length) chosen = false;
+    const empty = !strokes.length && !photo;
+    if (empty) chosen = false;
     redraw();
-    if (task || !strokes.length) {
+    if (task || empty) {
       reset();
     } else {
       read();
@@ -278,6 +330,7 @@ export function createPad(root, options) {
         finish();
         spoken.textContent = "Pen up.";
       } else {
+        photo = null;
         open = { width: Number(width.value), points: [cursor] };
         spoken.textContent = "Pen down.";
       }
@@ -291,8 +344,10 @@ export function createPad(root, options) {
     box.classList.remove("nbh-keys");
     if (pointer === null) finish();
   });
-  const isUndo = (event) =>
-    (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+  const isControl = (event, key) =>
+    (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === key;
+  const isUndo = (event) => isControl(event, "z");
+  const isOurs = (event) => isUndo(event) || (options.pictures && isControl(event, "v"));
   on(box, "keydown", (event) => {
     if (!isUndo(event)) return;
     event.preventDefault();
@@ -303,7 +358,7 @@ export function createPad(root, options) {
   on(
     window, "keydown",
     (event) => {
-      const others = (event.ctrlKey || event.metaKey || event.altKey) && !isUndo(event);
+      const others = (event.ctrlKey || event.metaKey || event.altKey) && !isOurs(event);
       box.toggleAttribute("data-lm-suppress-shortcuts", !others);
     },
     { capture: true },
@@ -489,7 +544,7 @@ export function createPad(root, options) {
   on(label, "change", () => {
     chosen = true;
     keepText.textContent = "";
-    keepButton.disabled = !strokes.length;
+    keepButton.disabled = !strokes.length && !photo;
   });
   on(keepButton, "click", keep);
   on(checkButton, "click", read);
@@ -624,6 +679,7 @@ function render({ model, el }) {
   const pad = createPad(el, {
     ...model.get("options"),
     task: model.get("task"),
+    pictures: true,
     silence: SILENCE,
     onPicture: (blob, about) => send("picture", about, blob),
     onKeep: (blob, about) => send("keep", about, blob),

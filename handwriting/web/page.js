@@ -22,6 +22,7 @@ export async function build(root, about) {
       noun: noun(readers[i]),
       labels: readers[i].card.classes.map((text) => [text, ""]), // of Keep, which is not here
     })),
+    pictures: true,
     silence: "The model is still on its way.",
     onDrawing: async (canvas, { number, source }) => {
       try {

@@ -1,6 +1,6 @@
 // A model of this course in the browser: `handwriting.models.Reader`, with ONNX Runtime Web.
 
-import { toForm } from "./ink.js";
+import { toForm, UNSURE } from "./ink.js";
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
 const CHOICES = 5;
@@ -45,7 +45,8 @@ export async function reader(name) {
       probability: found[i],
       strokes: strokes[i],
     }));
-    return { sure: choices[0].probability >= card.threshold, choices, steps };
+    const sure = choices[0].probability >= card.threshold && steps.doubt < UNSURE;
+    return { sure, choices, steps };
   }
 
   // The first run takes longer than all others: not when someone waits for it.

@@ -1,12 +1,15 @@
 """How the tests in this folder run a cell, write on the pad and keep pictures of it."""
 
+import base64
 import contextlib
 import functools
 import http.server
+import io
 import threading
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nbhelpers.tamil import alphabet
 
@@ -143,6 +146,51 @@ class Hand:
         """Begin, move or end touches: `Start`, `Move`, `End`, `Cancel`."""
         about = {"type": f"touch{kind}", "touchPoints": [self._at(point) for point in points]}
         self.session.send("Input.dispatchTouchEvent", about)
+
+
+def bring(page, content, how):
+    """Paste or drop a file on the paper, as a browser would say it."""
+    page.locator(".nbh-paper").evaluate(
+        """(canvas, [text, how]) => {
+          const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          const data = new DataTransfer();
+          data.items.add(new File([bytes], "photo.png", { type: "image/png" }));
+          const about = { bubbles: true, cancelable: true };
+          canvas.focus();
+          canvas.dispatchEvent(how === "paste"
+            ? new ClipboardEvent("paste", { ...about, clipboardData: data })
+            : new DragEvent("drop", { ...about, dataTransfer: data }));
+        }""",
+        [base64.b64encode(content).decode(), how],
+    )
+
+
+def shot_of(image):
+    """Return a picture of a digit uint8 `[28, 28]` as a PNG file, three times as wide as high."""
+    sheet = Image.new("L", (900, 300), 255)
+    sheet.paste(Image.fromarray(255 - image.numpy()).resize((260, 260)), (500, 20))
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def brings(page, easy):
+    """Paste and drop pictures, one that cannot be opened too, and draw on."""
+    for how, (text, image) in zip(("paste", "drop"), easy.items(), strict=False):
+        bring(page, shot_of(image), how)
+        assert text in headline(page)
+        page.keyboard.press("Control+z")
+        page.locator(".nbh-caption", has_text="Nothing drawn yet").wait_for()
+        assert page.get_by_role("button", name="Undo").is_disabled()
+    bring(page, shot_of(image), "paste")
+    page.get_by_role("button", name="Undo", disabled=False).wait_for()
+    bring(page, b"no picture", "drop")
+    page.locator(".nbh-message", has_text="cannot be opened here").wait_for()
+    bring(page, shot_of(image), "paste")
+    assert text in headline(page)
+    for key in ("Space", *["ArrowUp"] * 9, "Space"):  # a stroke takes its place
+        page.keyboard.press(key)
+    assert "1" in headline(page)
 
 
 def picture(page, name):

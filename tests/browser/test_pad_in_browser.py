@@ -5,6 +5,8 @@ import re
 import pytest
 from drawing import (
     Hand,
+    bring,
+    brings,
     finger,
     headline,
     ink,
@@ -12,6 +14,7 @@ from drawing import (
     one_by_keyboard,
     picture,
     run_cell,
+    shot_of,
     strokes_of,
     tamil_strokes,
     write,
@@ -110,6 +113,16 @@ def test_a_drawing_is_kept_once(page, lab):
     with Image.open(path) as kept:
         assert kept.size == (560, 560)
     picture(page, "kept")
+
+
+def test_a_picture_is_pasted_or_dropped(page, easy):
+    brings(page, easy)
+    bring(page, shot_of(easy["3"]), "drop")
+    headline(page)
+    assert ink(page) > 0
+    said = page.locator(".nbh-paper").get_attribute("aria-description")
+    assert "pasted with Ctrl+V" in said
+    picture(page, "pasted")
 
 
 def test_what_is_read_goes_to_a_screen_reader(page, easy):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from drawing import (
     PICTURES,
+    brings,
     finger,
     headline,
     one_by_keyboard,
@@ -244,6 +245,10 @@ def test_tamil_letters_are_read_and_drawn_without_a_font(page, readers):
 def test_keyboard_alone(page):
     one_by_keyboard(page)
     shot(page, "playground_keyboard")
+
+
+def test_a_picture_is_pasted_or_dropped(page, easy):
+    brings(page, easy)
 
 
 @BY_HAND
