@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from handwriting.ink import Picture, Steps
 
+DOUBTFUL = 0.35  # doubt about the preparation, from 0 to 1, with which no answer is sure
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 
 
@@ -123,7 +124,7 @@ class Reader:
         for i in np.argsort(-probabilities, kind="stable")[:5]:
             latin = card.transliteration(card.classes[i])
             choices.append(Choice(card.classes[i], latin, float(probabilities[i])))
-        sure = choices[0].probability >= card.threshold and steps.doubt < 0.5
+        sure = choices[0].probability >= card.threshold and steps.doubt < DOUBTFUL
         return Answer(tuple(choices), sure, steps)
 
 

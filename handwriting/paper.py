@@ -17,16 +17,19 @@ from nbhelpers.shapes import INK
 
 WORKING = INK["working"]  # longest side while the ink is looked for, in pixels
 FINER = 3 * WORKING  # the same, where nothing is found
+TINY = 20  # a picture with a smaller longer side is enlarged, in pixels
 NEAR = INK["near"]  # a character with a smaller longer side is looked at from closer
 COARSE = INK["coarse"]  # longest side while the paper is estimated
+STROKES = {"thick": 0.16, "thin": 0.07}  # width across a shadow's edge, of the longest side
 LEAST = 0.16  # of the longest side: with a smaller one, a character is looked for more finely
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
 LITTLE = 0.15  # doubt, from 0 to 1, with which a picture is looked at no further
 TOO_MUCH = 0.75  # doubt with which it is refused
 
-# The paper is a smooth surface; or that with a relief, as if crumpled; or of one colour `[3]`.
-Kind = Literal["smooth", "rough"] | np.ndarray
+# The paper is a smooth surface; or that with a relief, as if crumpled; or what is around dark
+# strokes, thick or thin ones, with the edge of a shadow across it; or of one colour `[3]`.
+Kind = Literal["smooth", "rough", "thick", "thin"] | np.ndarray
 View = tuple[Image.Image, np.ndarray]  # what is looked at; `[3, 3]` to shares of the whole picture
 
 
@@ -40,6 +43,7 @@ class Look:
     view: Image.Image  # what was looked at, before it was made smaller
     kind: Kind  # of paper
     onto: np.ndarray  # `[3, 3]`, from the view's pixels to shares of the whole picture
+    soft: bool  # whether part of the ink is without a clear edge, as a shadow's
 
     def within(self, box: np.ndarray) -> tuple[float, ...]:
         """Return where a box of the ink lies: left, top, right, bottom, as shares, 0 to 1."""
@@ -87,8 +91,11 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
     Raises an InkError as `found` does.
     """
     colour, name = opened(picture)
+    whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
     best, first = None, None
-    for view, longest, kind, guess in _views(colour):
+    for view, longest, kind, guess in _views(whole):
+        if isinstance(kind, str) and kind in STROKES and not (best and best[0].soft):
+            continue
         try:
             look = _look(view, FINER if many else longest, kind, many)
         except InkError as error:
@@ -104,10 +111,24 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
     return best
 
 
-def _views(colour: Image.Image) -> Iterator[tuple[View, int, Kind, float]]:
+def _shares(size: tuple[int, int]) -> np.ndarray:
+    return np.diag([1 / size[0], 1 / size[1], 1])
+
+
+def _enlarged(colour: Image.Image) -> View:
+    """Return a picture of a few pixels with smooth edges, and a margin as its corners are."""
+    values = np.asarray(colour)
+    corners = np.median(values[[0, 0, -1, -1], [0, -1, 0, -1]], 0).astype(np.uint8)
+    framed = Image.new("RGB", (colour.width + 2, colour.height + 2), tuple(corners.tolist()))
+    framed.paste(colour, (1, 1))
+    large = framed.resize([12 * side for side in framed.size], Image.Resampling.BICUBIC)
+    shares = _shares(colour.size) @ np.array([[1 / 12, 0, -1], [0, 1 / 12, -1], [0, 0, 1]])
+    return large, shares
+
+
+def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     """Yield what to look at, at which longest side, the kind of paper, and what is guessed."""
-    shares = np.diag([1 / colour.width, 1 / colour.height, 1])
-    whole = colour, shares
+    colour, shares = whole
     yield whole, WORKING, "smooth", 0.0
     straight = [(surface, shares @ onto) for surface, onto in surfaces(colour)]
     for surface in straight:
@@ -115,7 +136,10 @@ def _views(colour: Image.Image) -> Iterator[tuple[View, int, Kind, float]]:
     for view in (whole, *straight):
         if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0
-    for guess, plain in zip((0.1, 0.25), _commonest(colour), strict=False):
+    for guess, kind in ((0.05, "thick"), (0.08, "thin")):
+        for view in (whole, *straight[:1]):
+            yield view, WORKING, kind, guess
+    for guess, plain in zip((0.1, 0.35), _commonest(colour), strict=False):
         yield whole, WORKING, plain, guess
     for view in (whole, *straight):
         yield view, WORKING, "rough", 0.3
@@ -158,32 +182,67 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     view, onto = seen
     picture = within(view, longest)
     plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
+    wide = STROKES.get(kind) if isinstance(kind, str) else None
     values = np.asarray(picture, np.float32)
-    paper = np.full_like(values, kind).transpose(2, 0, 1) if plain else _paper(picture)
+    if plain:
+        paper = np.full_like(values, kind).transpose(2, 0, 1)
+    else:
+        paper = _around_strokes(values, wide) if wide else _paper(picture)
     strength = _strength(values, paper)
     limit = 0.3 * float(np.percentile(strength[::3, ::3], 99)) if plain else np.inf
     noise = _noise(strength, limit)  # ink may cover most of a picture with paper of one colour
     if noise > 1:
         strength = ndimage.gaussian_filter(strength, 0.7)
         noise = _noise(strength, limit)
-    mask, pen, doubt = character(_mask(strength, noise, rough), many)
+    mask, pen, doubt = character(_mask(strength, noise, rough or wide is not None), many)
     level = float(np.median(strength[mask]))
-    steepest = float(np.percentile(np.hypot(*np.gradient(strength))[mask], 99))
+    box = bounds(mask)
+    steepest, soft = _edge(
+        *(values[box[1] : box[3], box[0] : box[2]] for values in (mask, strength))
+    )
+    if soft:  # part of it is a shadow
+        doubt = max(doubt, 0.35)
     free = not rim(mask).any()
     if rough and (steepest < 0.18 * level or not free):
         raise refused("shadow")
-    if longest > WORKING and not free:  # a rule, rather; a large character was seen before
+    if (
+        longest > WORKING or wide
+    ) and not free:  # a rule, rather; a large character was seen before
         raise refused("unclear")
-    wide = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
-    if wide and steepest * pen < (3 if plain else 6) * level:
+    plate = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
+    if plate and steepest * pen < (3 if plain else 6) * level:
         raise refused("shadow")
     near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
     ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
-    box = bounds(mask)
     if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
         doubt = max(doubt, 0.2)  # it deserves a finer look
-    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto)
+    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto, soft)
+
+
+def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:
+    """Return how steep a mask's edge is, and whether a tenth of it is much less so than the rest.
+
+    The mask is bool, the strength float `[h, w]`, both cut to the mask.
+    """
+    steep = np.hypot(*np.gradient(strength))
+    edge = mask & ~ndimage.minimum_filter(mask, 3)
+    least, usual = np.quantile(ndimage.maximum_filter(steep, 3)[edge], [0.1, 0.8])
+    return float(np.percentile(steep[mask], 99)), bool(least < 0.5 * usual)
+
+
+def _around_strokes(values: np.ndarray, wide: float) -> np.ndarray:
+    """Return the paper behind dark strokes from what is around them: float32 `[3, h, w]`.
+
+    Strokes are at most so `wide`, as a share of the picture's longer side.
+    """
+    side = 1 + 2 * round(wide / 2 * max(values.shape))
+    return np.stack(
+        [
+            ndimage.gaussian_filter(ndimage.grey_closing(values[:, :, band], (side, side)), 2)
+            for band in range(3)
+        ]
+    )
 
 
 def _noise(strength: np.ndarray, most: float) -> float:
@@ -277,7 +336,8 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
     edge = max(2, round(0.01 * max(faint.shape)))
     sides = (faint[:edge], faint[-edge:], faint[:, :edge], faint[:, -edge:])
     reached = [side.any() for side in sides]
-    if not (all(reached[:2]) or all(reached[2:])):
+    # In a smaller picture a line cannot be told from a stroke that spans it.
+    if max(faint.shape) < 150 or not (all(reached[:2]) or all(reached[2:])):
         return None
     # At half the resolution, a line may be a little crooked.
     height, width = (side // 2 * 2 for side in faint.shape)

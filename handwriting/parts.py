@@ -59,6 +59,8 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
+    if not areas.any():
+        raise refused("unclear")
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
@@ -173,8 +175,9 @@ def _is_plate(kept: np.ndarray) -> bool:
     hull = hull_of(kept)
     area = max(1.0, area_of(hull))
     sides = np.ptp(hull, axis=0) if len(hull) else np.ones(2)
-    straight = area_of(quadrilateral(hull)) > 0.9 * area and sides.min() > 0.4 * sides.max()
-    return straight and kept.sum() > 0.62 * area
+    if kept.sum() < 0.62 * area or sides.min() < 0.4 * sides.max():
+        return False
+    return area_of(quadrilateral(hull)) > 0.9 * area
 
 
 def _surroundings(
@@ -192,24 +195,28 @@ def _surroundings(
     if _sides(parts) < 3:  # else the picture was cut around the character
         along |= (touching > 0) & ((sizes < 2 * longest) | (thin & (longest > 0)))
     if longest:
-        along |= _holes(parts.shape, sizes, boxes)
+        along |= _holes(parts.shape, areas, boxes)
     return np.flatnonzero(along)
 
 
 def _holes(
-    shape: tuple[int, int], sizes: np.ndarray, boxes: list[tuple[slice, slice]]
+    shape: tuple[int, int], areas: np.ndarray, boxes: list[tuple[slice, slice]]
 ) -> np.ndarray:
-    """Return which parts, bool `[n]`, stand in a row of many alike along an edge."""
-    found = np.zeros(len(sizes), bool)
-    corners = np.array([box_of(box) for box in boxes])
-    middles = np.pad((corners[:, :2] + corners[:, 2:]) / 2, ((1, 0), (0, 0)))
-    small = (sizes > 0) & (sizes < 0.1 * max(shape))
+    """Return which parts, bool `[n]`, stand in a row along an edge: many alike, or two discs."""
+    found = np.zeros(len(areas), bool)
+    corners = np.pad([box_of(box) for box in boxes], ((1, 0), (0, 0)))
+    middles, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    sizes = sides.max(1)
+    small = (sizes > 0) & (sizes < 0.12 * max(shape))
+    # A dot that a pen makes may be a disc, but not two alike, far apart.
+    round_ = (sides.min(1) > 0.8 * sizes) & (np.abs(areas / (0.785 * sizes**2 + 1) - 0.95) < 0.2)
     for axis in (0, 1):  # rows, columns
         near = np.minimum(middles[:, axis], shape[axis] - middles[:, axis]) < 0.15 * shape[axis]
         for part in np.flatnonzero(small & near):
             row = small & (np.abs(middles[:, axis] - middles[part, axis]) < 0.5 * sizes[part])
             row &= (sizes > 0.6 * sizes[part]) & (sizes < 1.6 * sizes[part])
-            if row.sum() >= 5:
+            discs = row & round_ & (np.abs(middles - middles[part]).max(1) > 2.5 * sizes[part])
+            if row.sum() >= 5 or (round_[part] and discs.any()):
                 found |= row
     return found
 

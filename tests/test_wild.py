@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
 from small_models import saved
 
 from handwriting import ink, scenes, wild
@@ -174,6 +176,52 @@ def test_a_page_is_read_in_order(count, digits):
         left, top, right, bottom = one.box
         assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
         assert (right - left) * (bottom - top) < 0.6 / count
+
+
+@pytest.mark.parametrize("place", [0.3, 0.45, 0.6])
+def test_a_shadow_with_a_soft_edge_is_not_the_character(place):
+    picture = Image.new("L", (900, 960), 240)
+    five = [(600, 280), (360, 270), (340, 460), (560, 450), (640, 600), (540, 740), (320, 700)]
+    ImageDraw.Draw(picture).line(five, 30, 50, joint="curve")
+    small = picture.resize((300, 320), Image.Resampling.BOX)
+    light = 1 - 0.5 / (1 + np.exp(-(np.arange(300) / 300 - place) * 40))
+    shaded = (np.asarray(small) * light).astype(np.uint8)
+    plain, found = ink.to_mnist(small), ink.to_mnist(shaded)
+    assert alike(found.normalised, plain.normalised) > 0.9 and found.doubt < 0.4
+
+
+@pytest.mark.parametrize("radius", [8, 14])
+def test_two_punch_holes_are_not_the_character(radius, digits):
+    sheet = np.pad(wild._enlarged(digits.images[1].numpy(), "kept"), ((60, 60), (120, 40)))
+    picture = Image.fromarray(wild._painted(sheet).astype(np.uint8))
+    for y in (90, 230):
+        ImageDraw.Draw(picture).ellipse((30 - radius, y - radius, 30 + radius, y + radius), "black")
+    found = ink.to_mnist(picture)
+    assert alike(found.normalised, digits.images[1]) > 0.8 and found.doubt < 0.5
+    assert found.box[0] > 0.2
+
+
+def test_pictures_of_eight_pixels():
+    kept = []
+    for array in load_digits().images[:20]:
+        with contextlib.suppress(ink.InkError):  # a few fall apart
+            first, second = (ink.to_mnist(array.astype(kind)) for kind in (float, np.uint8))
+            assert torch.equal(first.normalised, second.normalised)
+            wide = ink.to_mnist(np.kron(np.pad(array, 2), np.ones((12, 12))) / 16)
+            kept.append(alike(first.normalised, wide.normalised))
+    assert len(kept) >= 16 and np.median(kept) > 0.85
+
+
+def test_one_of_four_boxes_has_a_digit_in_it(digits):
+    strokes = wild._enlarged(digits.images[2].numpy(), "kept", 100)
+    for which in range(4):
+        sheet = np.zeros((220, 700), np.float32)
+        left = 70 + 160 * which
+        sheet[60 : 60 + len(strokes), left : left + strokes.shape[1]] = strokes
+        picture = Image.fromarray(wild._painted(sheet).astype(np.uint8))
+        for x in range(30, 600, 160):
+            ImageDraw.Draw(picture).rectangle((x, 30, x + 150, 190), outline="black", width=3)
+        assert alike(ink.to_mnist(picture).normalised, digits.images[2]) > 0.8
 
 
 def test_boxes_lie_in_the_picture_not_on_its_sheet():
