@@ -185,7 +185,7 @@ def test_the_packages_stay_small_enough_to_be_read():
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
     # pages, checks exercises and audits labels.
-    assert lines(ours) <= 9_000
+    assert lines(ours) <= 9_100
     assert lines(modules("tests/**/*.py")) <= 8_800
 
 
