@@ -69,7 +69,8 @@ def test_reads_pictures_in_every_form(tmp_path):
     assert all(c.text == card.classes[expected.tolist().index(c.probability)]
                for c in first.choices)  # fmt: skip
     for answer in answers:
-        assert answer.sure == (answer.choices[0].probability >= card.threshold)
+        plain = answer.steps.doubt < models.DOUBTFUL
+        assert answer.sure == (answer.choices[0].probability >= card.threshold and plain)
 
 
 def test_answer_in_words():
