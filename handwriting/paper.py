@@ -227,7 +227,8 @@ def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:
     """
     steep = np.hypot(*np.gradient(strength))
     edge = mask & ~ndimage.minimum_filter(mask, 3)
-    edge = edge if edge.any() else mask  # which fills its box
+    if not edge.any():  # it fills its box, and ends sharply there
+        return np.inf, False
     least, usual = np.quantile(ndimage.maximum_filter(steep, 3)[edge], [0.1, 0.8])
     return float(np.percentile(steep[mask], 99)), bool(least < 0.5 * usual)
 
