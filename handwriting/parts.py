@@ -107,7 +107,7 @@ def several(crop: np.ndarray) -> tuple[int, float]:
         return len(tall), 1.0
     halves = sorted((b for b in boxes if b[2] - b[0] > 0.3 * high), key=lambda box: box[0])
     steps = [after[0] - before[2] for before, after in pairwise(halves)]
-    if max(steps, default=0) > 0.05 * high:
+    if max(steps, default=0) > 0.08 * high:
         return len(halves), 1.0
     return 1, 0.6 * (max(gaps, default=-1) > 0 or max(steps, default=-1) >= 0 or wide > 1.35 * high)
 

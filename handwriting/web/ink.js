@@ -501,7 +501,7 @@ function several(crop) {
   if (beside > 0.12 * height) refuse("several", `${tall.length} `);
   const halves = high(0.3).sort((a, b) => a.top - b.top);
   const over = Math.max(-1, ...gaps(halves, "top", "bottom"));
-  if (over > 0.05 * height) refuse("several", `${halves.length} `);
+  if (over > 0.08 * height) refuse("several", `${halves.length} `);
   return 0.6 * (beside > 0 || over >= 0 || width > 1.35 * height);
 }
 
