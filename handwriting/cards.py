@@ -55,7 +55,7 @@ class Card:
         """Return a Tamil letter in Latin script; of other characters nothing."""
         if self.form != "tamil":
             return ""
-        from nbhelpers.tamil import alphabet  # with torch, which `models.Reader` gets along without
+        from nbhelpers.tamil import alphabet
 
         return dict(alphabet.class_table()).get(text, "")
 

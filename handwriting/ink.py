@@ -6,11 +6,13 @@ specks, cut the character out, bring its pen to the width known from training, s
 as the training images were (`paper`, `shapes`). `web/ink.js` does the same: change both.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
@@ -21,6 +23,10 @@ from handwriting.pictures import InkError as InkError  # for who imports `ink` a
 from handwriting.pictures import Picture
 from nbhelpers import shapes
 from nbhelpers.shapes import INK
+
+# torch takes seconds to import, and reading a picture gets along without.
+if TYPE_CHECKING:
+    import torch
 
 FINE = INK["fine"]  # longest side of a character while its pen is measured and redrawn, in pixels
 HALF = INK["half"]  # what counts as ink, of 255, on the edge of a stroke
@@ -38,12 +44,36 @@ TAMIL_MARGIN = INK["tamil_margin"], INK["tamil_longer"]
 class Steps:
     """What was done to a picture, step by step; uint8, 0 is paper and 255 is ink."""
 
-    ink: torch.Tensor  # `[height, width]`, the whole picture, at most `paper.WORKING` pixels a side
-    crop: torch.Tensor  # `[h, w]`, only the character, as it was found
-    normalised: torch.Tensor  # `[side, side]`, what a model gets
+    found: Found  # where the character is, and what it looks like, as arrays
+    form: np.ndarray  # `[side, side]`, what a model gets
     pen: float  # width of the pen that was found, as a share of the character's longer side
     doubt: float = 0.0  # whether that is all of one character and nothing else, from 0 to 1
-    box: tuple[float, ...] = (0, 0, 1, 1)  # left, top, right, bottom: shares of the picture's sides
+
+    @property
+    def ink(self) -> torch.Tensor:
+        """The whole picture, `[height, width]`, at most `paper.WORKING` pixels a side."""
+        return _tensor(self.found.ink)
+
+    @property
+    def crop(self) -> torch.Tensor:
+        """Only the character, as it was found, `[h, w]`."""
+        return _tensor(self.found.crop)
+
+    @property
+    def normalised(self) -> torch.Tensor:
+        """What a model gets, `[side, side]`."""
+        return _tensor(self.form)
+
+    @property
+    def box(self) -> tuple[float, ...]:
+        """Where the character is: left, top, right, bottom, as shares of the picture's sides."""
+        return self.found.box
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(values)
 
 
 def to_mnist(picture: Picture) -> Steps:
@@ -78,13 +108,7 @@ def _as_mnist(one: Found) -> Steps:
     small = np.asarray(Image.fromarray(drawn).resize(size, Image.Resampling.BOX), np.float32)
     small = np.minimum(small * (255 / small.max()), 255).round().astype(np.uint8)
     side = shapes.FORMS["mnist"].side
-    normalised = shapes.place_by_centre_of_mass(torch.from_numpy(small)[None], side)[0]
-    return _steps(one, normalised, pen, doubt)
-
-
-def _steps(one: Found, normalised: torch.Tensor, pen: float, doubt: float) -> Steps:
-    ink, crop = torch.from_numpy(one.ink), torch.from_numpy(one.crop)
-    return Steps(ink, crop, normalised, pen, doubt, one.box)
+    return Steps(one, shapes.place_by_centre_of_mass(small[None], side)[0], pen, doubt)
 
 
 def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
@@ -106,8 +130,7 @@ def _as_tamil(one: Found, proportions: str) -> Steps:
     margin, longer = TAMIL_MARGIN
     original = Image.fromarray(np.pad(drawn, round(max(drawn.shape) * margin / longer)))
     side = shapes.FORMS["tamil"].side
-    normalised = torch.from_numpy(shapes.placed(original, side, proportions))
-    return _steps(one, normalised, pen, one.doubt)
+    return Steps(one, shapes.placed(original, side, proportions), pen, one.doubt)
 
 
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
@@ -135,7 +158,11 @@ def all_to_form(
 
 
 def _resized(steps: Steps, side: int) -> Steps:
-    return replace(steps, normalised=shapes.resized(steps.normalised[None], (side, side))[0])
+    if len(steps.form) == side:
+        return steps
+    form = Image.fromarray(steps.form.astype(np.float32))  # as `shapes.resized`, without torch
+    small = np.asarray(form.resize((side, side), Image.Resampling.BILINEAR))
+    return replace(steps, form=small.round().astype(np.uint8))
 
 
 def _measured(crop: np.ndarray) -> tuple[np.ndarray, float]:

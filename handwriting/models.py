@@ -119,7 +119,7 @@ class Reader:
 
     def _answer(self, steps: Steps) -> Answer:
         card = self.card
-        probabilities = self.probabilities(steps.normalised[None].numpy())[0]
+        probabilities = self.probabilities(steps.form[None])[0]
         choices = []
         for i in np.argsort(-probabilities, kind="stable")[:5]:
             latin = card.transliteration(card.classes[i])
@@ -275,13 +275,14 @@ def _as_good(card: Card, reference: Card) -> bool:
 
 def _from_weights(path: Path) -> tuple[Path, bytes]:
     """Return where an ONNX file made from weights alone is kept, if it can be, and its content."""
-    from handwriting import saving
-
-    code = sources.project_folder() / "nbhelpers" / "networks.py", Path(saving.__file__)
+    networks = sources.project_folder() / "nbhelpers" / "networks.py"
+    code = networks, Path(__file__).with_name("saving.py")
     digest = hashlib.sha256(b"".join(one.read_bytes() for one in (path, *code)))  # of all of it
     kept = sources.artifacts_root() / "reference" / f"{path.stem}-{digest.hexdigest()[:16]}.onnx"
     if kept.is_file():
         return kept, kept.read_bytes()
+    from handwriting import saving
+
     weights, card = load(path.stem, path.parent)
     content = saving.onnx_file(saving.exported(weights, card), card)
     with contextlib.suppress(OSError):

@@ -2,11 +2,11 @@
 
 import contextlib
 import io
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps, features
 
 Picture = Path | str | bytes | Image.Image | np.ndarray
@@ -35,7 +35,8 @@ def opened(picture: Picture) -> tuple[Image.Image, str]:
     name = getattr(picture, "filename", "") or "the picture"
     if isinstance(picture, Path | str):
         name = str(picture)
-    if isinstance(picture, torch.Tensor):
+    torch = sys.modules.get("torch")  # to import it takes seconds; who has a tensor has done so
+    if torch and isinstance(picture, torch.Tensor):
         picture = picture.numpy(force=True)
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture, name)

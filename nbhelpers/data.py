@@ -155,8 +155,8 @@ def digits_sample(run: Profile) -> Dataset:
     digits = load_digits()
     small = torch.from_numpy(digits.images / 16).float()
     large = functional.interpolate(small[:, None], size=(20, 20), mode="bilinear")[:, 0]
-    images = shapes.place_by_centre_of_mass((large * 255).round().to(torch.uint8), 28)
-    everything = Split(images, torch.from_numpy(digits.target).long(), DIGITS)
+    images = shapes.place_by_centre_of_mass((large * 255).round().to(torch.uint8).numpy(), 28)
+    everything = Split(torch.from_numpy(images), torch.from_numpy(digits.target).long(), DIGITS)
     learn, test = stratified_split(everything, 400, run.seed)
     train, validation = stratified_split(learn, 280, run.seed)
     return sized(Dataset("MNIST", "sample", train, validation, test), run)

@@ -71,7 +71,7 @@ def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return torch.cat(parts)[:, 0]
 
 
-def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
+def place_by_centre_of_mass(images: np.ndarray, side: int) -> np.ndarray:
     """Place images in larger squares as MNIST's makers did: uint8 `[n, side, side]`.
 
     In whole pixels, the centre of mass comes nearest to pixel `side / 2`, counted from 0: so 69,998
@@ -81,17 +81,15 @@ def place_by_centre_of_mass(images: torch.Tensor, side: int) -> torch.Tensor:
         images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
         side: of the squares, in pixels.
     """
-    import torch
-
     n, height, width = images.shape
-    mass = images.double()
+    mass = images.astype(np.float64)
     total = mass.sum((1, 2))
-    row = (mass.sum(2) * torch.arange(height)).sum(1) / total
-    column = (mass.sum(1) * torch.arange(width)).sum(1) / total
-    top = (side / 2 - row).round().long().clamp(0, side - height)
-    left = (side / 2 - column).round().long().clamp(0, side - width)
-    squares = images.new_zeros(n, side, side)
-    for square, image, y, x in zip(squares, images, top.tolist(), left.tolist(), strict=True):
+    row = mass.sum(2) @ np.arange(height) / total
+    column = mass.sum(1) @ np.arange(width) / total
+    top = np.clip((side / 2 - row).round().astype(int), 0, side - height)
+    left = np.clip((side / 2 - column).round().astype(int), 0, side - width)
+    squares = np.zeros((n, side, side), images.dtype)
+    for square, image, y, x in zip(squares, images, top, left, strict=True):
         square[y : y + height, x : x + width] = image
     return squares
 

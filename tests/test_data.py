@@ -116,8 +116,8 @@ PLACED = pytest.mark.promise(
 
 @PLACED
 def test_a_stroke_is_placed_as_a_one_of_mnist():
-    stroke = torch.full((1, 20, 1), 255, dtype=torch.uint8)
-    assert shapes.place_by_centre_of_mass(stroke, 28)[0, 4:24, 14].eq(255).all()
+    stroke = np.full((1, 20, 1), 255, np.uint8)
+    assert (shapes.place_by_centre_of_mass(stroke, 28)[0, 4:24, 14] == 255).all()
 
 
 @PLACED
@@ -130,12 +130,12 @@ def test_the_ink_of_mnist_is_placed_where_it_was(monkeypatch):
     for box in boxes.unique(dim=0):
         (left, top, right, bottom), rows = box, (boxes == box).all(1)
         ink = images[rows, top : bottom + 1, left : right + 1]
-        placed[rows] = shapes.place_by_centre_of_mass(ink, 28)
+        placed[rows] = torch.from_numpy(shapes.place_by_centre_of_mass(ink.numpy(), 28))
     assert (placed != images).any((1, 2)).sum() == 2  # of 70,000; none is a test image
 
 
 def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
-    image = torch.zeros(1, 20, 20, dtype=torch.uint8)
+    image = np.zeros((1, 20, 20), np.uint8)
     image[0, 0, 0] = 255  # all of the mass in a corner
     placed = shapes.place_by_centre_of_mass(image, 28)
     assert placed.sum() == 255

@@ -75,7 +75,8 @@ def test_form_is_that_of_tamil():
     steps = to_tamil(drawn())
     assert steps.normalised.dtype == torch.uint8 and steps.normalised.shape == (64, 64)
     smaller = to_form(drawn(), "tamil", 48).normalised
-    assert torch.equal(smaller, shapes.resized(steps.normalised[None], (48, 48))[0])
+    as_in_training = shapes.resized(steps.normalised[None], (48, 48))[0]
+    assert (smaller.int() - as_in_training.int()).abs().max() <= 1  # of 255, where halves round
     with pytest.raises(ValueError, match="proportions is 'wide'"):
         to_tamil(drawn(), "wide")
 

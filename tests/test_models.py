@@ -103,12 +103,16 @@ def test_images_of_another_form_are_refused():
     assert reader.probabilities(np.zeros((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
-def test_reader_does_without_torch():
+def test_a_picture_is_read_without_torch():
+    """Nor without anything else that takes a second or more to import."""
     program = (
         "import sys, pathlib, numpy as np; from handwriting import models\n"
+        "from nbhelpers.tamil import alphabet; alphabet.class_table()\n"
         "reader = models.reader('lenet', pathlib.Path(sys.argv[1]))\n"
         "print(reader.probabilities(np.zeros((2, 28, 28), np.uint8)).shape)\n"
-        "print(sorted({'torch', 'sklearn', 'scipy', 'onnx'} & set(sys.modules)))"
+        "page = np.full((90, 60), 255, np.uint8); page[20:70, 28:33] = 0; reader.read(page)\n"
+        "slow = {'torch', 'sklearn', 'pandas', 'matplotlib', 'onnx', 'scipy.stats'}\n"
+        "print(sorted(slow & set(sys.modules)))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program, str(saved()[0])], capture_output=True, text=True
