@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.morphology import skeletonize
 
 from handwriting import ink
-from handwriting.models import Reader
+from handwriting.models import DOUBTFUL, Reader
 from nbhelpers.data import Split
 
 BOX = 200  # longer side of the drawn character, in pixels, before a condition changes it
@@ -54,33 +54,45 @@ def drawn(split: Split, count: int, seed: int) -> np.ndarray:
 
 
 def accuracies(
-    reader: Reader, split: Split, count: int = 200, seed: int = 0
+    reader: Reader,
+    split: Split,
+    count: int = 200,
+    seed: int = 0,
+    draw: Callable[..., bytes] = picture,
+    names: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
-    The split has the proportions of the reader's card; `drawn` takes `count` images of it for each
-    condition, the same ones. A picture that the reader refuses counts as wrong.
+    The split has the proportions of the reader's card; `drawn` takes `count` images of it, and
+    `draw` makes a picture of each under each of `names`: by default of `CONDITIONS`, or those of
+    `scenes.SCENES` with `scenes.picture`. A picture that the reader refuses counts as wrong.
 
     Returns:
-        For each condition the accuracies, from 0 to 1, by `published_way` and `ours`.
+        For each name the accuracies, from 0 to 1, by `published_way` and `ours`, and the share of
+        our answers that are `sure_and_wrong`.
     """
     card, rows = reader.card, drawn(split, count, seed)
     labels, side = split.labels.numpy()[rows], card.side
     measured = {}
-    for condition in CONDITIONS:
+    for name in names or CONDITIONS:
         published, ours = np.zeros((2, len(rows), side, side), np.uint8)
-        readable = np.ones(len(rows), bool)
+        readable, doubt = np.ones(len(rows), bool), np.zeros(len(rows))
         for i, row in enumerate(rows):
-            file = picture(split.images[row], condition, seed, int(row), card.proportions)
+            file = draw(split.images[row], name, seed, int(row), card.proportions)
             published[i] = published_way(file, side)
             try:
-                ours[i] = ink.to_form(file, card.form, side, card.proportions).normalised
+                steps = ink.to_form(file, card.form, side, card.proportions)
+                ours[i], doubt[i] = steps.form, steps.doubt
             except ink.InkError:
                 readable[i] = False
-        right = [reader.probabilities(images).argmax(1) == labels for images in (published, ours)]
-        measured[condition] = {
-            "published_way": float(right[0].mean()),
-            "ours": float((right[1] & readable).mean()),
+        answers = reader.probabilities(ours)
+        right = answers.argmax(1) == labels
+        sure = readable & (answers.max(1) >= card.threshold) & (doubt < DOUBTFUL)
+        as_published = reader.probabilities(published).argmax(1) == labels
+        measured[name] = {
+            "published_way": float(as_published.mean()),
+            "ours": float((right & readable).mean()),
+            "sure_and_wrong": float((sure & ~right).mean()),
         }
     return measured
 

@@ -23,7 +23,8 @@ def digits():
 def reader(answer):
     """A model of digits that answers so to images."""
     return SimpleNamespace(
-        card=SimpleNamespace(form="mnist", side=28, proportions="kept"), probabilities=answer
+        card=SimpleNamespace(form="mnist", side=28, proportions="kept", threshold=0.5),
+        probabilities=answer,
     )
 
 
@@ -125,7 +126,18 @@ def test_a_refused_picture_counts_as_wrong(digits, monkeypatch):
     monkeypatch.setattr(wild, "CONDITIONS", {"as it is": wild.CONDITIONS["as it is"]})
     empty = data.Split(torch.zeros_like(digits.images), torch.zeros_like(digits.labels), ("0",))
     zero = reader(lambda images: np.ones((len(images), 1)))
-    assert wild.accuracies(zero, empty, 5) == {"as it is": {"published_way": 1.0, "ours": 0.0}}
+    (found,) = wild.accuracies(zero, empty, 5).values()
+    assert found == {"published_way": 1.0, "ours": 0.0, "sure_and_wrong": 0.0}
+
+
+def test_a_sure_and_wrong_answer_is_counted_under_the_scenes_that_are_named(digits):
+    always = reader(lambda images: np.eye(10)[np.full(len(images), 3)])
+    names = ("tight crop", "drawn box")
+    found = wild.accuracies(always, digits, 12, 0, scenes.picture, names)
+    threes = float((digits.labels[wild.drawn(digits, 12, 0)] == 3).double().mean())
+    assert list(found) == list(names)
+    for shares in found.values():
+        assert shares["ours"] <= threes and 0 < shares["sure_and_wrong"] <= 1 - threes
 
 
 # ----------------------------------------------------------------------------- everyday pictures
