@@ -169,3 +169,9 @@ def test_as_a_command_in_another_process(pictures, folder):
     assert names == ("photograph.jpg", "chalk.bmp", "0.png")
     letters = {text[:6] for text in answers}
     assert len(letters) == 1 and letters.pop().startswith(r"\u0b")
+
+
+def test_the_old_command_says_where_it_went():
+    command = [sys.executable, "-m", "nbhelpers", "classify", "0.png"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode != 0 and "python -m handwriting photo.png" in said.stderr
