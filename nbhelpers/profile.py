@@ -77,7 +77,7 @@ class Profile:
             has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             # Emulated, as where ATEN_CPU_CAPABILITY holds torch back, it is ten times slower.
-            abilities = torch.cpu.get_capabilities()
+            abilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 has none
             used = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
             has_bfloat16 = used and (abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
         return torch.bfloat16 if has_bfloat16 else torch.float32
