@@ -17,7 +17,10 @@ def needed(requirements: str) -> list[str]:
 
 
 if __name__ == "__main__":  # the first cell runs this; running it again does no harm
-    pip, kept = [sys.executable, "-m", "pip", "install", "-q"], [f"{n}=={version(n)}" for n in KEPT]
+    pip, kept = (
+        [sys.executable, "-m", "pip", "install", "-qq"],
+        [f"{n}=={version(n)}" for n in KEPT],
+    )
     lines = needed((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     subprocess.run([*pip, *kept, *lines], check=True)  # leaves what is there and new enough
     subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)  # for processes that it starts

@@ -78,6 +78,12 @@ def test_readme_and_the_page_of_results_show_what_was_measured():
     assert all(f"| {name} |" in shown for name in (*readme.MAIN, *promises.MAIN))
 
 
+def test_readme_links_to_where_the_repository_is_known(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
+    shown = readme.updated(ROOT)[ROOT / "README.md"]
+    assert "[Binder](https://mybinder.org/v2/gh/someone/course/" in shown
+
+
 def test_no_page_without_a_place_for_its_tables(tmp_path):
     for name in ("README.md", "course/site/results.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
