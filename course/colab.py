@@ -19,7 +19,7 @@ def needed(requirements: str) -> list[str]:
 if __name__ == "__main__":  # the first cell runs this; running it again does no harm
     pip, kept = (
         [sys.executable, "-m", "pip", "install", "-qq"],
-        [f"{n}=={version(n)}" for n in KEPT],
+        [f"{k}=={version(k)}" for k in KEPT],
     )
     lines = needed((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     subprocess.run([*pip, *kept, *lines], check=True)  # leaves what is there and new enough

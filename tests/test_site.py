@@ -323,8 +323,10 @@ def test_no_buttons_where_the_repository_is_not_known(monkeypatch):
     assert "button" not in extension._facts(texts.chapter(CHAPTERS[0])).astext()
 
 
-def test_colab_opens_the_same_cells_after_one_that_gets_the_course(tmp_path):
-    elsewhere.write_for_colab(tmp_path, "someone/course", "c0ffee")
+def test_colab_opens_the_same_cells_after_one_that_gets_the_course(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
+    monkeypatch.setenv("GITHUB_SHA", "c0ffee")
+    elsewhere.write_for_colab(tmp_path)
     for path in CHAPTERS:
         copy = nbformat.read(tmp_path / path.name, as_version=4)
         nbformat.validate(copy)

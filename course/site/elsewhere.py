@@ -1,7 +1,6 @@
 """Where a chapter runs without installing anything: Colab, Codespaces, Binder.
 
-`python course/site/elsewhere.py FOLDER` writes what Colab opens, for the branch `colab`. It needs
-no packages.
+`python course/site/elsewhere.py FOLDER` writes what Colab opens; it needs no packages.
 """
 
 import json
@@ -10,7 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ON_BINDER = ("00", "01", "02", "03")  # what its 2 GB of memory are enough for
 FIRST_CELL = """\
 # @title Run this first: it gets the course, and what Colab lacks
 ![ -d {0} ] || git clone -q --filter=blob:none https://github.com/{1} {0}
@@ -24,27 +22,29 @@ def links(name: str) -> dict[str, str]:
     repository, commit = (os.environ.get(f"GITHUB_{what}") for what in ("REPOSITORY", "SHA"))
     if not repository or "//github.com" not in os.environ.get("GITHUB_SERVER_URL", "//github.com"):
         return {}  # other forges set the same variables
-    colab, binder = "https://colab.research.google.com/github", "https://mybinder.org/v2/gh"
-    found = {
-        "Colab": f"{colab}/{repository}/blob/colab/notebooks/{name}.ipynb",
-        "Codespaces": f"https://codespaces.new/{repository}",
-        "Binder": f"{binder}/{repository}/{commit or 'HEAD'}?labpath=notebooks/{name}.ipynb",
-    }
-    return {where: to for where, to in found.items() if where != "Binder" or name[:2] in ON_BINDER}
+    path, colab = f"notebooks/{name}.ipynb", "https://colab.research.google.com/github"
+    found = {"Colab": f"{colab}/{repository}/blob/colab/{path}"}
+    found["Codespaces"] = f"https://codespaces.new/{repository}"
+    if name < "04":  # what Binder's 2 GB of memory are enough for
+        found["Binder"] = (
+            f"https://mybinder.org/v2/gh/{repository}/{commit or 'HEAD'}?labpath={path}"
+        )
+    return found
 
 
-def write_for_colab(folder: Path, repository: str, commit: str) -> None:
+def write_for_colab(folder: Path) -> None:
     """Write the notebooks without results, with a cell before them that gets the course."""
     folder.mkdir(parents=True, exist_ok=True)
-    code = FIRST_CELL.format("/content/handwriting-course", repository, commit)
+    here = os.environ["GITHUB_REPOSITORY"], os.environ["GITHUB_SHA"]
+    first = {"id": "get-the-course", "cell_type": "code", "metadata": {"cellView": "form"}}
+    first["source"] = FIRST_CELL.format("/content/handwriting-course", *here)
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        first = {"id": "get-the-course", "cell_type": "code", "metadata": {"cellView": "form"}}
-        notebook["cells"].insert(0, first | {"source": code})
-        for cell in notebook["cells"]:
-            cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+        notebook["cells"].insert(0, first)
+        for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+            cell.update(outputs=[], execution_count=None)
         (folder / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_for_colab(Path(sys.argv[1]), os.environ["GITHUB_REPOSITORY"], os.environ["GITHUB_SHA"])
+    write_for_colab(Path(sys.argv[1]))
