@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_CELL = """\
 # @title Run this first: it gets the course, and what Colab lacks. Its torch and NumPy stay.
 ![ -d {0} ] || git clone -q --filter=blob:none https://github.com/{1} {0}
-!git -C {0} checkout -q {2} && pip install -qq --no-deps -e {0}
+!git -C {0} checkout -q {2}
 !sed -E '/make site/,$d; /^(torch|numpy|jupyterlab|nbval)/d' {0}/requirements.txt > /tmp/needed
 !pip list --format=freeze | grep -E '^(torch|torchvision|numpy)=' > /tmp/kept
-!pip install -qq -r /tmp/needed -c /tmp/kept
+!pip install -qq -r /tmp/needed -c /tmp/kept && pip install -qq --no-deps -e {0}
 import sys; sys.path.insert(0, "{0}")
 %cd -q {0}/notebooks"""
 
