@@ -190,8 +190,8 @@ def test_the_packages_stay_small_enough_to_be_read():
     assert {name: count for name, count in long.items() if count > 450} == {}
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
-    # pages, checks exercises and audits labels.
-    assert lines(ours) <= 9_100
+    # pages, checks exercises, audits labels, and opens elsewhere.
+    assert lines(ours) <= 9_150
     assert lines(modules("tests/**/*.py")) <= 9_000
 
 
