@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_CELL = """\
-# @title Run this first: it gets the course, and what Colab lacks. Its torch and NumPy stay.
+# @title Run this, restart the session once (Matplotlib is newer now), and run it again
 ![ -d {0} ] || git clone -q --filter=blob:none https://github.com/{1} {0}
 !git -C {0} checkout -q {2}
 !sed -E '/make site/,$d; /^(torch|numpy|jupyterlab|nbval)/d' {0}/requirements.txt > /tmp/needed
