@@ -1,5 +1,6 @@
 """Say what this machine has, which profile and data a run would use, and what is missing."""
 
+import gc
 import os
 import platform
 import re
@@ -37,10 +38,12 @@ def required_packages(requirements: Path) -> list[str]:
 
 
 def _report_profile() -> None:
+    gc.disable()  # it would take a seventh of the time, which is nearly all of torch's import
     import torch
 
     from nbhelpers import profile
 
+    gc.enable()
     run = profile.current()
     reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
     print(f"profile            {run.name} ({reason})")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from course import promises, results
 from course.results import markdown
+from course.site.elsewhere import links
 from nbhelpers.sources import project_folder, written
 
 MAIN = (  # the models that the README shows
@@ -57,6 +58,9 @@ def updated(root: Path) -> dict[Path, str]:
             "promises": promises.table(root),
         },
     }
+    if opened := links("00_looking_at_the_data"):  # else those that are there stay
+        row = " · ".join(f"[{name}]({to})" for name, to in opened.items())
+        contents[root / "README.md"]["links"] = f"Or open notebook 0 without installing: {row}"
     texts = {}
     for path, parts in contents.items():
         texts[path] = path.read_text(encoding="utf-8")

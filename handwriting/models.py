@@ -250,7 +250,7 @@ def _best_place(name: str) -> Path:
     """Return the folder of the best model of that name; see `reader`."""
     own = cards.REFERENCE / f"{name}.safetensors"
     reference = cards.of_weights(own) if own.is_file() else None
-    kinds = itertools.product(("", "-sample"), ("full", "quick", "smoke"), ("gpu", "cpu"))
+    kinds = itertools.product(("", "-sample"), ("full", "quick", "smoke"), ("gpu", "mps", "cpu"))
     for sample, profile, device in kinds:
         place = sources.artifacts_root() / f"{profile}-{device}{sample}"
         # Both files tell a saved model from weights that a notebook has put aside.

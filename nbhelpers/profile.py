@@ -73,9 +73,10 @@ class Profile:
     @property
     def precision(self) -> torch.dtype:
         """The fastest number format for training here: bfloat16 where the hardware has it."""
+        has_bfloat16: Any = False  # on an Apple GPU, and where torch 2.9 cannot tell
         if self.device.type == "cuda":
             has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
+        elif self.device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
             # Emulated, as where ATEN_CPU_CAPABILITY holds torch back, it is ten times slower.
             abilities = torch.cpu.get_capabilities()
             used = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
@@ -84,8 +85,8 @@ class Profile:
 
     @property
     def place(self) -> str:
-        """`<profile>-cpu` or `<profile>-gpu`: the name of this run's folder under `artifacts/`."""
-        return f"{self.name}-{'cpu' if self.device.type == 'cpu' else 'gpu'}"
+        """`<profile>-cpu`, `-gpu` or `-mps`: the name of this run's folder under `artifacts/`."""
+        return f"{self.name}-{self.device.type.replace('cuda', 'gpu')}"
 
     def _setting(self, group: str, name: str) -> Any:
         try:
@@ -102,23 +103,22 @@ class Profile:
 def current() -> Profile:
     """Return the profile of this run.
 
-    The environment variable `NB_PROFILE` names it; without one it is `quick` on a CPU and `full`
-    on a GPU. `NB_DEVICE` (for example `cpu`) overrides the device.
+    The environment variable `NB_PROFILE` names it; without one it is `full` on a CUDA GPU, else
+    `quick`. `NB_DEVICE` (for example `cpu`) overrides the device.
 
     Raises:
         ProfileError: `NB_PROFILE` is none of `smoke`, `quick`, `full`, or `NB_DEVICE` is not here.
     """
-    wanted = os.environ.get("NB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = os.environ.get("NB_DEVICE")
     try:
-        device = torch.device(wanted)
+        device = torch.device(wanted or torch.accelerator.current_accelerator(True) or "cpu")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        message = f"NB_DEVICE is {wanted!r}, which this machine cannot use: {error}"
-        raise ProfileError(message) from None
-    name = os.environ.get("NB_PROFILE") or ("quick" if device.type == "cpu" else "full")
+        if wanted:
+            message = f"NB_DEVICE is {wanted!r}, which this machine cannot use: {error}"
+            raise ProfileError(message) from None
+        device = torch.device("cpu")  # virtual Macs show a GPU without memory
+    name = os.environ.get("NB_PROFILE") or ("full" if device.type == "cuda" else "quick")
     if name not in NAMES:
-        raise ProfileError(
-            f"NB_PROFILE is {name!r}. Expected one of {', '.join(NAMES)}; "
-            "unset it for the default (quick on a CPU, full on a GPU)."
-        )
+        raise ProfileError(f"NB_PROFILE is {name!r}. Expected {', '.join(NAMES)}, or none at all.")
     return Profile(name, device, _table()["seed"])

@@ -231,7 +231,7 @@ def _path(run: Profile, dataset: Dataset, notebook: str, part: str = "") -> Path
 
 def environment(run: Profile) -> dict[str, str | int]:
     """Return the versions and the hardware that a number was measured with."""
-    hardware = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    hardware = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.machine()
     if run.device.type == "cuda":
         hardware = torch.cuda.get_device_name(run.device)
     return {

@@ -26,6 +26,7 @@ def own_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NBHELPERS_ARTIFACTS", str(tmp_path / "artifacts"))
     for name in ("NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "NB_PROFILE", "NB_DEVICE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)  # of a workflow
     sources._silent_hosts.clear()
 
 

@@ -1,5 +1,6 @@
 """The two locks agree, what make chooses between them, and workflows name actions by hash."""
 
+import json
 import os
 import re
 import shutil
@@ -42,6 +43,20 @@ def test_only_a_choice_that_differs_sets_up_anew(tmp_path, chosen, now):
         assert "venv" not in said.replace(".venv/bin/python -m course doctor", "")
     else:
         assert "venv --clear" in said and f"lock={lock};" in said
+
+
+def test_containers_read_the_locked_set_and_ask_for_no_gpu():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert "gpu" not in container["hostRequirements"] and "runArgs" not in container
+    assert container["postCreateCommand"] == "make doctor CPU=1"
+    binder = (ROOT / ".binder/requirements.txt").read_text(encoding="utf-8")
+    index, lock = [line for line in binder.splitlines() if line[0] != "#"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"TORCH_CPU ?= {index.removeprefix('--extra-index-url ')}" in makefile
+    assert (ROOT / ".binder" / lock.removeprefix("-r ")).resolve() == ROOT / "requirements-cpu.lock"
+    python = (ROOT / ".binder/runtime.txt").read_text(encoding="utf-8").strip()
+    assert container["image"].partition(":")[2] == python.removeprefix("python-")
+    assert "pip install --no-cache-dir --no-deps -e ." in (ROOT / ".binder/postBuild").read_text()
 
 
 def test_workflows_name_actions_by_hash():

@@ -53,7 +53,7 @@ def test_every_entry_fits_every_profile(monkeypatch, name):
             # Accuracies far from 1 spread more, over seeds and machines.
             widest = 0.03 if high > 0.93 else 0.12
             assert round(high - low, 4) <= widest, f"{entry}: too wide to say something"
-    assert run.place == f"{name}-{'gpu' if run.device.type == 'cuda' else 'cpu'}"
+    assert run.place == f"{name}-{run.device.type.replace('cuda', 'gpu')}"
 
 
 def test_stages_name_the_side_of_every_epoch():
@@ -92,5 +92,37 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
 def test_no_bfloat16_where_it_would_be_emulated(monkeypatch, capability, abilities, expected):
     """Without the instructions autocast to bfloat16 is 7 to 10 times slower than float32."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
     assert profile.Profile("quick", torch.device("cpu"), seed=1).precision == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "place"),
+    [(None, "cpu", "quick-cpu"), ("mps", "mps", "quick-mps"), ("cuda", "cuda", "full-gpu")],
+)
+def test_the_machine_s_accelerator_is_used(monkeypatch, found, device, place):
+    found = found and torch.device(found)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda available: found)
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
+    run = profile.current()
+    assert (run.device.type, run.place) == (device, place)
+    if found != torch.device("cuda"):  # on an Apple GPU in the CPU's numbers, with `full`, too
+        assert profile.Profile("full", run.device, 1).side("resnet") == TABLE["sides"]["resnet"][2]
+    monkeypatch.setenv("NB_DEVICE", "cpu")
+    assert profile.current().place == "quick-cpu"
+
+
+def test_a_gpu_that_has_no_memory_is_left_alone(monkeypatch):
+    """GitHub's virtual Macs have one: github.com/actions/runner-images/issues/9918."""
+    found = torch.device("mps")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda available: found)
+    assert profile.current().place == "quick-cpu"  # nor has this machine an Apple GPU
+    monkeypatch.setenv("NB_DEVICE", "mps")
+    with pytest.raises(ProfileError, match="NB_DEVICE is 'mps', which this machine cannot use"):
+        profile.current()
+
+
+def test_an_apple_gpu_trains_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert profile.Profile("full", torch.device("mps"), seed=1).precision == torch.float32

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file
 from small_models import GRAPH, LENET, RUN, WEIGHTS, expected_probabilities, saved, trained
 from torch import nn
@@ -150,6 +151,10 @@ def test_wrong_arguments(changes, message, tmp_path):
         saving.save(model, card_of("x", **changes), digits, tmp_path)
 
 
+# Seen to fail with torch 2.9 and 2.11.
+@pytest.mark.xfail(
+    Version(torch.__version__) < Version("2.13"), reason="no aten.adaptive_max_pool2d"
+)
 @AS_PYTORCH
 @pytest.mark.filterwarnings("error")
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from course.site import build, extension, texts
+from course.site import build, elsewhere, extension, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "course" / "site"
@@ -38,7 +39,8 @@ def site(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, SITE / "build.py", "--out", out],
         capture_output=True, text=True, encoding="utf-8",
-        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
+             "GITHUB_REPOSITORY": "someone/course", "GITHUB_SHA": "c0ffee"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -185,6 +187,19 @@ def test_each_chapter_offers_its_notebook_without_results(site, chapters):
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in offered)
 
 
+def test_each_chapter_can_be_opened_elsewhere(chapters):
+    for path in CHAPTERS:
+        buttons = {
+            a.get_text(): a["href"] for a in chapters[path.stem].select(".facts + .buttons a")
+        }
+        assert buttons["Open in Codespaces"] == "https://codespaces.new/someone/course"
+        assert buttons["Open in Colab"].endswith(
+            f"/someone/course/blob/colab/notebooks/{path.name}"
+        )
+        binder = f"https://mybinder.org/v2/gh/someone/course/c0ffee?labpath=notebooks/{path.name}"
+        assert buttons.get("Open in Binder") == (binder if path.name < "04" else None)
+
+
 def test_code_and_solutions_are_folded(chapters):
     for path in CHAPTERS:
         page = chapters[path.stem]
@@ -298,6 +313,37 @@ def test_a_file_that_is_no_chapter_is_named(tmp_path):
     nbformat.write(notebook(), path)
     with pytest.raises(ValueError, match=r"01_x\.ipynb: expected a title"):
         texts.chapter(path)
+
+
+def test_no_buttons_where_the_repository_is_not_known(monkeypatch):
+    assert "button" not in extension._facts(texts.chapter(CHAPTERS[0])).astext()
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
+    assert "button" in extension._facts(texts.chapter(CHAPTERS[0])).astext()
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example")
+    assert "button" not in extension._facts(texts.chapter(CHAPTERS[0])).astext()
+
+
+def test_colab_opens_the_same_cells_after_one_that_gets_the_course(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
+    monkeypatch.setenv("GITHUB_SHA", "c0ffee")
+    elsewhere.write_for_colab(tmp_path)
+    for path in CHAPTERS:
+        copy = nbformat.read(tmp_path / path.name, as_version=4)
+        nbformat.validate(copy)
+        first, *others = [cell.source for cell in copy.cells]
+        assert "https://github.com/someone/course" in first and "checkout -q c0ffee" in first
+        assert others == [cell.source for cell in nbformat.read(path, as_version=4).cells]
+        assert not any(cell.get("outputs") for cell in copy.cells)
+
+
+@pytest.mark.skipif(not shutil.which("sed"), reason="a shell's tools are not here")
+def test_in_colab_only_what_notebooks_import_is_installed_and_never_torch():
+    (command,) = re.findall(r"!sed -E '(.+?)'", elsewhere.FIRST_CELL)
+    sed = ["sed", "-E", command, str(ROOT / "requirements.txt")]
+    needed = subprocess.run(sed, capture_output=True, text=True, check=True).stdout
+    names = {line.split(">=")[0] for line in needed.splitlines() if line[0] != "#"}
+    assert {"fastai", "onnxruntime", "optuna"} <= names
+    assert not names & {"torch", "torchvision", "numpy", "jupyterlab", "sphinx", "pytest"}
 
 
 def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path):

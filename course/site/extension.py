@@ -16,7 +16,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-from course.site import texts, training
+from course.site import elsewhere, texts, training
 
 CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
@@ -69,6 +69,9 @@ def _facts(chapter: texts.Chapter) -> nodes.raw:
         "Download the notebook</a>"
     )
     text = f'<p class="facts">{" ".join(filter(None, words))}</p>'
+    named = elsewhere.links(chapter.name).items()
+    if buttons := [f'<a class="button" href="{to}">Open in {name}</a>' for name, to in named]:
+        text += f'<p class="buttons">{" ".join(buttons)}</p>'
     return nodes.raw("", text, format="html")
 
 
