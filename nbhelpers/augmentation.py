@@ -68,34 +68,6 @@ class RandomWarp(RandomAffine):
         return grid
 
 
-@dataclass(frozen=True)
-class RandomPen(RandomWarp):
-    """Also change the pen: thinner or thicker lines, lines with gaps, small loops full of ink."""
-
-    pen: float = 0.0  # how far a line goes to a pixel more or less on each side, at most
-    gaps: float = 0.0  # share of the images whose lines are broken here and there
-    fill: float = 0.0  # share of those whose small loops fill
-
-    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return float `[b, 1, height, width]` changed; its smallest value is the paper."""
-        drawn = super().__call__(inputs)
-        n, (height, width), device = len(drawn), drawn.shape[-2:], drawn.device
-        loop = 2 * max(1, round(height / 24)) + 1  # pixels across the widest that fills
-        filled = (torch.rand(n) < self.fill).to(device)
-        drawn[filled] = -_widest(-_widest(drawn[filled], loop), loop)
-        more = _draw(n, self.pen).to(device)[:, None, None, None]
-        wider, narrower = _widest(drawn, 3), -_widest(-drawn, 3)
-        drawn = drawn + more.relu() * (wider - drawn) + (-more).relu() * (narrower - drawn)
-        holes = (torch.rand(n, 1, 12, 12) < 0.04) * (torch.rand(n, 1, 1, 1) < self.gaps)
-        holes = 2 * functional.interpolate(holes.float(), (height, width), mode="bilinear")
-        paper = inputs.amin()
-        return paper + (drawn - paper) * (1 - holes.clamp(max=1).to(device))
-
-
-def _widest(images: torch.Tensor, pixels: int) -> torch.Tensor:
-    return functional.max_pool2d(images, pixels, 1, pixels // 2)
-
-
 @lru_cache
 def _between(points: int, side: int) -> torch.Tensor:
     """Return `[side, points]`: what each of `points` adds to each pixel between them (bicubic).

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nbhelpers import data, networks, records, training
-from nbhelpers.augmentation import RandomAffine, RandomPen
+from nbhelpers.augmentation import RandomAffine, RandomWarp
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
 from nbhelpers.training import History
@@ -65,9 +65,8 @@ TAMIL = (
     _letters("4096-300-50-156", networks.three_layers, "tamil_three_layers", 0.004),
 )
 COMPACT_CNN = Recipe(  # as in `full`; the other profiles change letters less
-    "compact CNN", "07", networks.compact_cnn, "tamil_compact", "tamil_compact", 0.00566, 0.05,
-    RandomPen(degrees=12, scale=0.15, shear=0.3, shift=0.05, stretch=0.5, bend=0.025,
-              pen=0.5, gaps=0.2, fill=0.2),
+    "compact CNN", "07", networks.compact_cnn, "tamil_compact", "tamil_compact", 0.004, 0.05,
+    RandomWarp(degrees=12, scale=0.15, shear=0.25, shift=0.05, stretch=0.4, bend=0.02),
     smoothing=0.1, early_top=0.2, fused=True,
 )  # fmt: skip
 

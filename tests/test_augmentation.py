@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional
 
-from nbhelpers.augmentation import RandomAffine, RandomPen, RandomWarp
+from nbhelpers.augmentation import RandomAffine, RandomWarp
 
 
 def digits(paper=0.0):
@@ -62,28 +62,3 @@ def test_a_bend_follows_its_points_as_torch_interpolates_them():
     points = torch.randn(2, 2, 6, 6) * 2 * 0.03
     smooth = functional.interpolate(points, (40, 28), mode="bicubic", align_corners=True)
     torch.testing.assert_close(bent, smooth.permute(0, 2, 3, 1), atol=1e-5, rtol=0)
-
-
-def test_a_pen_gets_thinner_and_thicker():
-    torch.manual_seed(0)
-    areas = RandomPen(pen=0.6)(digits()).sum((1, 2, 3)) / digits()[0].sum()
-    assert areas.min() < 0.9 and areas.max() > 1.1
-    assert torch.allclose(RandomPen()(digits()), digits(), atol=1e-5)
-
-
-def test_small_loops_fill_and_large_ones_stay_open():
-    inputs = torch.zeros(4, 1, 48, 48)
-    for middle, radius in ((8, 2), (30, 12)):  # two rings of one pixel, drawn as squares
-        box = slice(middle - radius, middle + radius + 1)
-        inside = slice(middle - radius + 1, middle + radius)
-        inputs[:, :, box, box] = 1
-        inputs[:, :, inside, inside] = 0
-    filled = RandomPen(fill=1.0)(inputs)
-    assert filled[:, 0, 8, 8].min() > 0.99 and filled[:, 0, 30, 30].max() < 0.01
-
-
-def test_gaps_take_ink_away_and_leave_paper():
-    torch.manual_seed(0)
-    broken = RandomPen(gaps=1.0)(digits(paper=-1.0))
-    kept = (broken + 1).sum((1, 2, 3)) / 48
-    assert broken.min() >= -1 - 1e-6 and kept.min() < 0.9 and kept.max() <= 1.001
