@@ -50,6 +50,12 @@ def copy(out: Path) -> str | None:
 
 
 def scripts() -> dict[str, bytes]:
-    """Return the page's scripts and styles by name; `forms.js` is the table of `shapes`."""
-    table = b"export default " + shapes.TABLE.read_bytes()
-    return {path.name: path.read_bytes() for path in WEB.iterdir()} | {"forms.js": table}
+    """Return the page's scripts and styles by name.
+
+    `forms.js` is the table of `shapes`; `words.js`, a plain script, that of all words, and what
+    chooses their language.
+    """
+    files = {path.name: path.read_bytes() for path in WEB.iterdir()}
+    table, language = files.pop("words.json"), files.pop("language.js")
+    files["words.js"] = b"globalThis.courseWords = " + table + b";\n" + language
+    return files | {"forms.js": b"export default " + shapes.TABLE.read_bytes()}

@@ -119,6 +119,7 @@ def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool)
     shutil.copytree(SITE / "static", source / "_static", dirs_exist_ok=True)
     shutil.copytree(SITE / "templates", source / "_templates")
     shutil.copyfile(SITE / "conf.py", source / "conf.py")
+    (source / "_static" / "words.js").write_bytes(playground.scripts()["words.js"])
     for path in (path for pattern in BESIDES for path in sorted(ROOT.glob(pattern))):
         _copy(path, source / path.relative_to(ROOT))
     for path in notebooks:

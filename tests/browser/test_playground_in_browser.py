@@ -277,6 +277,21 @@ def test_light_and_dark_follow_the_page(visit, easy):
     shot(page, "playground_light_in_dark")
 
 
+def test_a_tamil_reader_is_spoken_to_in_tamil(visit, easy):
+    page = visit(width=375, locale="ta-IN")
+    pad = page.locator(".nbh-pad")
+    write(page, strokes_of(easy["3"]))
+    assert "3" in headline(page) and "படித்தது" in pad.inner_text()
+    assert pad.get_attribute("lang") == "ta" and page.locator("html").get_attribute("lang") == "en"
+    assert not re.search("[A-Za-z]{2}", pad.inner_text())
+    assert page.locator(".language a").get_attribute("href").endswith("/CONTRIBUTING.html")
+    page.get_by_role("button", name="English").click()
+    assert "Read as" in pad.inner_text() and pad.get_attribute("lang") == "en"
+    page.reload()
+    pad.wait_for()
+    assert pad.get_attribute("lang") == "en"  # what was chosen is remembered
+
+
 # ------------------------------------------------------------------------------ speed and the rest
 
 
