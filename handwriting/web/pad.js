@@ -3,7 +3,7 @@
 // `createPad(root, options)` is free of Jupyter: a page gets each picture as a PNG blob and answers
 // by `pad.show(answer)`. The default export is the adapter for anywidget. One file without imports.
 
-const SIDE = 280; // of the paper, in its own units; strokes are kept in these
+export const SIDE = 280; // of the paper, in its own units; strokes are kept in these
 export const PICTURE = 560; // side of the picture that is read, in pixels
 const LARGE = 1600; // longest side of a picture that was pasted or dropped, in pixels
 const PEN = { least: 6, most: 30, start: 16 };
@@ -21,21 +21,23 @@ const ROWS = 5;
  *   sources: [{name, noun, labels: [[text, transliteration], ...], title?, origin?}], the models to
  *     choose from; noun is what is drawn ("digit", "letter"), the rest says which model it is.
  *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
- *     A picture is then read when "Check" is pressed, not after every stroke.
+ *     A picture is then read when "Check" is pressed, not after every stroke. keeps: whether that
+ *     button is called "Keep" instead.
  *   pictures: whether a picture may be pasted or dropped; it is then read in place of a drawing.
  *   onPicture(blob, {number, source}): read the picture; answer by `show`.
  *   onDrawing(canvas, {number, source}): the same for a page that reads by itself; it comes in
  *     place of `onPicture` and at once, while the PNG of a blob takes some milliseconds.
  *   onKeep(blob, {number, source, label}): keep the picture; answer by `kept`. Without it there
  *     is no such row.
- *   onNext(): the next task, please; answer by `setTask`.
+ *   onNext(): the next task, please; answer by `setTask`. Without it there is no such button.
  *   patience: milliseconds without an answer until the sentence `silence`, a key, is shown.
- * @returns {{show, kept, giveUp, setTask, speak, destroy}}
+ * @returns {{show, kept, giveUp, setTask, speak, guide, destroy}}
  *   show(answer): {number?, sure, choices: [{text, transliteration, probability, strokes?}],
  *     seen?: an image URL, side?} or {number?, error: a sentence}. Strokes, where given, are drawn
  *     in place of the text: [[[x, y], ...], ...], y down, a stroke of one point is a dot.
  *   kept({path} or {error}): what became of "Keep". giveUp(): there will be no answer.
  *   speak(language, names?): say all in that language; names are those of the sources.
+ *   guide(element or null): lay something over the paper, which is drawn on as before.
  */
 export function createPad(root, options) {
   const { sources, onPicture, onDrawing, onKeep, onNext } = options;
@@ -116,7 +118,7 @@ export function createPad(root, options) {
   if (task) {
     const asked = make("div", { class: "nbh-task" });
     const buttons = make("div", { class: "nbh-task-buttons" });
-    buttons.append(checkButton, nextButton);
+    buttons.append(checkButton, ...(onNext ? [nextButton] : []));
     asked.append(wanted, score);
     inner.append(asked);
     left.append(buttons);
@@ -156,7 +158,7 @@ export function createPad(root, options) {
     for (const [element, key] of labels) element.setAttribute("aria-label", word(key));
     const texts = [
       [undoButton, "undo"], [clearButton, "clear"], [penText, "pen"], [keepThis, "keep_this"],
-      [keepButton, "keep"], [checkButton, "check"], [legend, "what_to_draw"], [seenText, "sees"],
+      [keepButton, "keep"], [checkButton, options.keeps ? "keep" : "check"], [legend, "what_to_draw"], [seenText, "sees"],
     ];
     for (const [element, key] of texts) element.textContent = word(key);
     names.forEach((name, i) => (switcher.querySelectorAll("span")[i].textContent = name));
@@ -183,6 +185,17 @@ export function createPad(root, options) {
     for (const stroke of open ? [...strokes, open] : strokes) trace(pencil, stroke);
   }
 
+  let guided = null; // what lies over the paper
+  function guide(element) {
+    guided?.remove();
+    guided = element;
+    if (element) {
+      element.classList.add("nbh-guide");
+      paper.append(element);
+    }
+    redraw();
+  }
+
   let frame = 0;
   function redraw() {
     cancelAnimationFrame(frame);
@@ -192,7 +205,7 @@ export function createPad(root, options) {
       paint(canvas, pixels / SIDE);
     });
     const empty = !strokes.length && !open && !photo;
-    hint.hidden = !empty;
+    hint.hidden = !empty || Boolean(guided);
     undoButton.disabled = clearButton.disabled = checkButton.disabled = empty;
     keepButton.disabled = empty;
     const at = (value) => `${(100 * value) / SIDE}%`;
@@ -426,7 +439,8 @@ export function createPad(root, options) {
     clearTimeout(timer);
     again = () => {
       blank(word(task ? "unchecked" : "nothing"));
-      say(word(task ? `write_${noun()}` : `read_${noun()}`));
+      const todo = options.keeps ? "keep" : "write";
+      say(word(task ? `${todo}_${noun()}` : `read_${noun()}`));
     };
     again();
   }
@@ -598,6 +612,7 @@ export function createPad(root, options) {
     show,
     kept,
     speak,
+    guide,
     giveUp() {
       clearTimeout(timer);
       overdue();
@@ -645,7 +660,7 @@ function trace(pencil, { width, points }) {
 }
 
 /** A letter: drawn from its strokes, because not every machine has a font for it; else as text. */
-function glyph({ text, transliteration, strokes }) {
+export function glyph({ text, transliteration, strokes }) {
   if (!strokes?.length) return make("span", { class: "nbh-glyph", lang: text < "\u0080" ? "en" : "ta" }, text);
   const said = transliteration && transliteration !== text ? `${text}, ${transliteration}` : text;
   const all = strokes.flat();

@@ -1,8 +1,9 @@
 // The playground page: the drawing pad, and the models that read it.
 
-import { follow, pixels, seen } from "./canvas.js";
+import { follow, pixels } from "./canvas.js";
 import table from "./forms.js";
-import { InkError } from "./ink.js";
+import { createHand } from "./hand.js";
+import { createLearn } from "./learn.js";
 import { createPad, PICTURE } from "./pad.js";
 import { reader } from "./reader.js";
 
@@ -28,14 +29,7 @@ export async function build(root, about) {
     pictures: true,
     silence: "silence_model",
     onDrawing: async (canvas, { number, source }) => {
-      try {
-        const { sure, choices, steps } = await readers[source].read(pixels(canvas));
-        const { normalised } = steps;
-        pad.show({ number, sure, choices, seen: seen(normalised), side: normalised.width });
-      } catch (error) {
-        const known = error instanceof InkError;
-        pad.show({ number, error: known ? error.message : language.say("pad", "wrong", error) });
-      }
+      pad.show({ number, ...(await readers[source].answer(canvas)) });
     },
   });
   language.follow((chosen) => {
@@ -44,7 +38,23 @@ export async function build(root, about) {
     about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i]))));
   });
   await Promise.all(readers.map(({ ready }) => ready));
+  offer("learn", createLearn, readers[1]);
+  offer("hand", createHand, readers[1]);
   await practise(readers);
+}
+
+/** Show a folded part of the page, which is built when it is opened. */
+function offer(section, create, reader) {
+  const details = document.getElementById(`${section}-here`);
+  const summary = document.createElement("summary");
+  const root = document.createElement("div");
+  details.replaceChildren(summary, root);
+  details.hidden = false;
+  details.addEventListener("toggle", () => create(root, reader), { once: true });
+  language.follow((chosen) => {
+    summary.lang = chosen;
+    summary.textContent = language.say(section, "title");
+  });
 }
 
 /** Read a drawing a few times: browsers make code fast that has run, before someone waits. */
