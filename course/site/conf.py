@@ -8,7 +8,8 @@ from course import site
 HERE = Path(__file__).resolve().parent
 
 project = "Reading handwriting"
-author = "the contributors of the course"
+author = epub_copyright = "the contributors of the course"
+version = "1"  # which an EPUB must have
 language = "en"
 extensions = [
     "myst_nb",
