@@ -60,11 +60,7 @@ def copy(out: Path) -> str | None:
 
 
 def scripts() -> dict[str, bytes]:
-    """Return the page's scripts and styles by name.
-
-    `forms.js` is the table of `shapes`; `words.js`, a plain script, that of all words, and what
-    chooses their language.
-    """
+    """Return the page's scripts and styles by name; tables are made scripts, too."""
     files = {path.name: path.read_bytes() for path in WEB.iterdir()}
     table, language = files.pop("words.json"), files.pop("language.js")
     files["words.js"] = b"globalThis.courseWords = " + table + b";\n" + language

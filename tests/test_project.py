@@ -184,9 +184,9 @@ def test_the_packages_stay_small_enough_to_be_read():
     assert {name: count for name, count in long.items() if count > 450} == {}
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
-    # pages, checks exercises and audits labels.
-    assert lines(ours) <= 9_100
-    assert lines(modules("tests/**/*.py")) <= 9_000
+    # pages, checks exercises, audits labels, learns a reader's hand and makes a book.
+    assert lines(ours) <= 9_150
+    assert lines(modules("tests/**/*.py")) <= 9_060
 
 
 def test_no_function_is_longer_than_a_screen():

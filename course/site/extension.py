@@ -22,6 +22,7 @@ CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
 
 FORMS = Path(__file__).with_name("forms.toml")  # terms that occur not only with an s
+NOT_IN_BOOKS = re.compile(r'<style[^>]*>.*?</style>\s*| (?:border|align|valign)="[^"]*"', re.S)
 NO_LINKS_IN = (
     nodes.FixedTextElement,  # such as a block of code or a formula
     nodes.literal,
@@ -41,7 +42,7 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
         notebook = nbformat.reads(source[0], as_version=4)
         texts.fold(notebook)
         for cell in notebook.cells:  # what ends folded text is a block of its own
-            cell.source = re.sub(r"(?<=\S)\n</details>", "\n\n</details>", cell.source)
+            cell.source = re.sub(r"\s+</details>", "\n\n</details>", cell.source)
         source[0] = nbformat.writes(notebook)
 
 
@@ -58,8 +59,9 @@ def complete(app: Sphinx, document: nodes.document) -> None:
             place_box(document, path.stem)
         link_terms(document, name, _terms(Path(app.srcdir)))
     if app.builder.name == "epub":
-        for raw in list(document.findall(nodes.raw)):
-            raw.replace_self(nodes.raw("", texts.as_xml(raw.astext()), format=raw["format"]))
+        for raw in list(document.findall(nodes.raw)):  # is XML there, without old attributes
+            text = NOT_IN_BOOKS.sub("", raw.astext()).replace("&nbsp;", "\u00a0")
+            raw.replace_self(nodes.raw("", text.replace("<br>", "<br/>"), format=raw["format"]))
     for image in list(document.findall(nodes.image)):
         whole = image.parent if isinstance(image.parent, nodes.paragraph) else image
         if whole is image or len(image.parent) == 1:

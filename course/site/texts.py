@@ -171,10 +171,3 @@ def modules(root: Path, packages: tuple[str, ...]) -> dict[str, str]:
             name = f"{package.replace('/', '.')}.{path.stem}"
             found[name] = " ".join(words.split("\n\n")[0].split())
     return found
-
-
-def as_xml(text: str) -> str:
-    """Return HTML of notebooks without what an EPUB may not hold: old or unquoted attributes."""
-    text = re.sub(r"<style[^>]*>.*?</style>\s*|<wbr>", "", text, flags=re.S)
-    text = re.sub(r' (?:border|align|valign)="[^"]*"', "", text)
-    return text.replace("&nbsp;", "\u00a0").replace("<br>", "<br/>")
