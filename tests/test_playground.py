@@ -188,7 +188,8 @@ def test_no_words_stand_outside_the_table():
         strings = [part for found in re.findall(r'"(.*?)"|`(.*?)`', text) for part in found]
         prose = re.compile(r"^[A-Z][a-z]+( |$)|(^| )[a-z]{2,} [a-z]{2,}")
         said = {one for one in strings if prose.search(one)}
-        assert said <= {"Escape", "English"}, path.name
+        guesses = {"Your guess", "Was your guess"}  # of chapters, which are in English
+        assert said <= {"Escape", "English"} | guesses, path.name
 
 
 # ---------------------------------------------------------------------------------- the files

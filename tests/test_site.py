@@ -241,7 +241,6 @@ def test_every_module_has_a_page_with_its_functions(pages):
     assert "float" in pages["api/records.html"].find(id="nbhelpers.records.Result").get_text()
 
 
-@pytest.mark.promise("Site and playground", "The EPUB of the whole course holds no script")
 def test_the_book_is_whole_and_well_formed(site, pages):
     """Its pages are XML; EPUBCheck 4.2.6 found no fault in one."""
     assert pages["index.html"].select_one(f'a[href="{build.BOOK}"]')

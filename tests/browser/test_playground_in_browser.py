@@ -312,9 +312,6 @@ def test_a_letter_is_watched_traced_and_written_alone(visit):
     assert guide.get_attribute("class").startswith("learn-watch")
 
 
-@pytest.mark.promise(
-    "Site and playground", "Letters kept in the playground are read by notebook 9's `mine.load`"
-)
 def test_a_hand_of_your_own_is_learned_kept_and_exported(visit, readers, tmp_path):
     page = visit(width=375)
     page.locator("#hand-here > summary").press("Enter")
