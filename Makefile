@@ -50,7 +50,7 @@ NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	--dist loadscope --no-loadscope-reorder -o norecursedirs=.hypothesis
 
 .DEFAULT_GOAL := help
-.PHONY: help run site test test-full test-browser lint lab data bench readme compare verify publish exercises slides doctor audit lock clean
+.PHONY: help run site epub test test-full test-browser lint lab data bench readme compare verify publish exercises slides doctor audit lock clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {t:<12} {h}') for t, h in \
@@ -61,6 +61,9 @@ run: $(READY) $(SITE_PACKAGES) ## execute the notebooks; copies, a table of resu
 
 site: $(READY) $(SITE_PACKAGES) ## the web site from the committed notebooks, executing nothing: build/site
 	$(PY) course/site/build.py
+
+epub: $(READY) $(SITE_PACKAGES) ## the web site, and the whole course as a book in it: reading-handwriting.epub
+	$(PY) course/site/build.py --book
 
 # A test that hangs for five minutes says where, fails, and the others go on.
 test: lint ## lint, unit tests, notebook hygiene, every notebook and solution at the smoke profile

@@ -8,6 +8,7 @@ end (a page made by nbconvert, GitHub, a run with `NB_HEADLESS=1`) a picture of 
 import base64
 import contextlib
 import io
+import json
 import math
 import os
 import random
@@ -30,6 +31,8 @@ from nbhelpers import sources
 from nbhelpers.tamil import font
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WORDS = json.loads((Path(__file__).with_name("web") / "words.json").read_text(encoding="utf-8"))
+WORDS = {part: WORDS[part] for part in ("pad", "refusals")}  # what the pad says, in two languages
 
 
 class Pad(anywidget.AnyWidget):
@@ -61,7 +64,8 @@ class Pad(anywidget.AnyWidget):
         self.picture: bytes | None = None
         self.answer: Answer | None = None
         self._drawn_for = next(iter(self.readers.values()))  # the reader of `picture`
-        super().__init__(options={"sources": [_described(*one) for one in self.readers.items()]})
+        described = [_described(*one) for one in self.readers.items()]
+        super().__init__(options={"sources": described, "words": WORDS})
         self.on_msg(self._received)
 
     def _received(self, _: "Pad", content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
@@ -99,7 +103,7 @@ class Pad(anywidget.AnyWidget):
         path = mine.keep(png, content["label"], reader.card.form, self.folder).resolve()
         root = sources.project_folder()
         short = path.relative_to(root) if path.is_relative_to(root) else path
-        return {"text": f"Kept as {short.as_posix()}"}
+        return {"path": short.as_posix()}
 
     def _next(self, *_: object) -> dict[str, Any]:
         return {}
@@ -183,11 +187,8 @@ class Practice(Pad):
 def _described(name: str, reader: Reader) -> dict[str, Any]:
     card = reader.card
     labels = [[text, card.transliteration(text)] for text in card.classes]
-    return {"name": name, "noun": card.noun, "about": _about(reader), "labels": labels}
-
-
-def _about(reader: Reader) -> str:
-    return f"Read by {reader.card.title}, {reader.origin}"
+    about = {"title": card.title, "origin": reader.origin}
+    return {"name": name, "noun": card.noun, "labels": labels} | about
 
 
 def _three() -> list[list[float]]:
@@ -248,7 +249,8 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
             grey = _grey(answer.steps.normalised)
             seen.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             seen.set(title="what the model sees", xlabel=f"{grey.width} × {grey.height} pixels")
-        figure.supxlabel(_about(reader), fontsize=8, color="#5d6570")
+        about = WORDS["pad"]["about"]["en"].format(title=reader.card.title, origin=reader.origin)
+        figure.supxlabel(about, fontsize=8, color="#5d6570")
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
     return _png(Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE))

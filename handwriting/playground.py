@@ -3,16 +3,23 @@
 `copy` is called by the site's build. The page runs the models in the browser, without a server.
 """
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import onnx
+from PIL import Image, ImageChops
+
 from handwriting import models
 from nbhelpers import shapes, sources
+from nbhelpers.tamil import synthetic
 
 WEB = Path(__file__).with_name("web")
 PACKAGES = sources.project_folder() / "course" / "site" / "node_modules"
 MODELS = ("lenet", "compact_cnn")
+WRITERS = 3  # synthetic ones, whose letters show what a last layer forgets: see `web/hand.js`
 # The smallest build that runs them: WebAssembly on the CPU, without WebGPU and WebNN.
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
@@ -36,6 +43,9 @@ def copy(out: Path) -> str | None:
     files = scripts() | {path.name: path.read_bytes() for path in runtime}
     for name, reader in readers.items():
         files[f"{name}.onnx"], card = reader.content, reader.card
+        if card.form == "tamil":
+            files[f"{name}.onnx"] = with_features(reader.content)
+            files[f"{name}.others.bin"] = others(files[f"{name}.onnx"], reader)
         beside = {
             "origin": reader.origin,
             "card": asdict(card),
@@ -50,6 +60,32 @@ def copy(out: Path) -> str | None:
 
 
 def scripts() -> dict[str, bytes]:
-    """Return the page's scripts and styles by name; `forms.js` is the table of `shapes`."""
-    table = b"export default " + shapes.TABLE.read_bytes()
-    return {path.name: path.read_bytes() for path in WEB.iterdir()} | {"forms.js": table}
+    """Return the page's scripts and styles by name; tables are made scripts, too."""
+    files = {path.name: path.read_bytes() for path in WEB.iterdir()}
+    table, language = files.pop("words.json"), files.pop("language.js")
+    files["words.js"] = b"globalThis.courseWords = " + table + b";\n" + language
+    return files | {"forms.js": b"export default " + shapes.TABLE.read_bytes()}
+
+
+def with_features(content: bytes) -> bytes:
+    """Return a model's file that also gives `features`, which its last layer gets, and that layer.
+
+    The layer is `weight`, float32 `[classes, features]`, and `bias`.
+    """
+    model = onnx.load_from_string(content)
+    last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
+    for name, inside in zip(("features", "weight", "bias"), last.input, strict=True):
+        model.graph.node.append(onnx.helper.make_node("Identity", [inside], [name]))
+        kind = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        model.graph.output.append(kind)
+    return model.SerializeToString()
+
+
+def others(content: bytes, reader: models.Reader) -> bytes:
+    """Return the features of letters by synthetic writers, float32 `[writers, classes, width]`."""
+    card, images = reader.card, []
+    for _, tiff in synthetic.pictures(WRITERS, trials=1, classes=len(card.classes)):
+        letter = ImageChops.invert(Image.open(io.BytesIO(tiff)).convert("L"))
+        images.append(shapes.placed(letter, card.side, card.proportions))
+    inputs = np.stack(images)[:, None].astype(np.float32) / 255
+    return models.session_of(content).run(["features"], {"images": inputs})[0].tobytes()

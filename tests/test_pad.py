@@ -117,7 +117,7 @@ def test_no_reader():
 def test_keep(tmp_path):
     widget = pad.Pad(reader(), folder=tmp_path)
     answer = ask(widget, "keep", drawing(), label="4")
-    assert answer["kind"] == "kept" and "4/0001.png" in answer["text"]
+    assert answer["kind"] == "kept" and "4/0001.png" in answer["path"]
     assert (tmp_path / "mnist" / "4" / "0001.png").exists()
     assert "nothing is drawn" in ask(widget, "keep", drawing((0, 0, 0, 0)), label="4")["error"]
     (tmp_path / "file").touch()

@@ -17,7 +17,7 @@ from PIL import Image
 from small_models import change_card, saved, trained
 
 from handwriting import cards, ink, pad, playground, saving
-from nbhelpers import data, profile
+from nbhelpers import data, profile, shapes
 from nbhelpers.tamil import alphabet
 
 AS_PYTHON = pytest.mark.promise(
@@ -162,6 +162,34 @@ def test_what_is_not_ported_is_never_sure(tmp_path):
     assert np.abs(np.array(found[2]["normalised"]) - expected).mean() < 1
     assert found[2]["doubt"] < 0.5
     assert all("error" in answer or answer["doubt"] >= 0.5 for answer in found[3:]), found[3:]
+
+
+# ---------------------------------------------------------------------------------- the words
+
+
+def test_every_word_stands_in_both_languages():
+    table = json.loads((playground.WEB / "words.json").read_text(encoding="utf-8"))
+    for key, said in ((key, said) for part in table.values() for key, said in part.items()):
+        assert list(said) == ["en", "ta"] and all(said.values()), key
+        english, tamil_ = (sorted(re.findall(r"{(\w+)}", text)) for text in said.values())
+        assert english == tamil_, key
+        assert re.search("[\u0b80-\u0bff]", said["ta"]), key
+    refusals = json.loads(shapes.TABLE.read_text(encoding="utf-8"))["refusals"]
+    assert {key: said["en"] for key, said in table["refusals"].items()} == refusals
+
+
+def test_no_words_stand_outside_the_table():
+    site = playground.PACKAGES.parent
+    scripts = {*playground.WEB.glob("*.js"), *site.glob("train/*.js"), site / "static" / "live.js"}
+    for path in scripts - {playground.WEB / "ink.js"}:  # it refuses in the words of `shapes`
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"/\*[\s\S]*?\*/|(?<!:)//.*", "", text)
+        text = re.sub(r'class: ".*?"|className = ".*?"|new Error\(.*?\)', "", text)
+        strings = [part for found in re.findall(r'"(.*?)"|`(.*?)`', text) for part in found]
+        prose = re.compile(r"^[A-Z][a-z]+( |$)|(^| )[a-z]{2,} [a-z]{2,}")
+        said = {one for one in strings if prose.search(one)}
+        guesses = {"Your guess", "Was your guess"}  # of chapters, which are in English
+        assert said <= {"Escape", "English"} | guesses, path.name
 
 
 # ---------------------------------------------------------------------------------- the files

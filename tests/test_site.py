@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -37,7 +39,7 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("built") / "site"
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, SITE / "build.py", "--out", out],
+        [sys.executable, SITE / "build.py", "--book", "--out", out],
         capture_output=True, text=True, encoding="utf-8",
         env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
              "GITHUB_REPOSITORY": "someone/course", "GITHUB_SHA": "c0ffee"},
@@ -252,6 +254,18 @@ def test_every_module_has_a_page_with_its_functions(pages):
         assert f"api/{name}.html" in pages
     assert pages["api/ink.html"].find(id="handwriting.ink.to_mnist")
     assert "float" in pages["api/records.html"].find(id="nbhelpers.records.Result").get_text()
+
+
+def test_the_book_is_whole_and_well_formed(site, pages):
+    """Its pages are XML; EPUBCheck 4.2.6 found no fault in one."""
+    assert pages["index.html"].select_one(f'a[href="{build.BOOK}"]')
+    with zipfile.ZipFile(site / build.BOOK) as book:
+        names = set(book.namelist())
+        assert {f"notebooks/{path.stem}.xhtml" for path in CHAPTERS} <= names
+        for name in (name for name in names if name.endswith((".xhtml", ".opf"))):
+            page = ElementTree.fromstring(book.read(name))
+            tags = {tag.tag.rpartition("}")[2] for tag in page.iter()}
+            assert not tags & {"script", "canvas", "style"}, name
 
 
 def test_tamil_has_a_font_of_its_own_where_npm_has_been(site):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -35,6 +36,7 @@ BESIDES = (
     "handwriting/*.py",
     "results/ladder.png",
 )
+BOOK = "reading-handwriting.epub"
 WITHOUT = "the boxes “Train it here”, which need the playground; figures stand for them"
 
 
@@ -42,13 +44,14 @@ class SiteError(RuntimeError):
     """The site cannot be built."""
 
 
-def build(out: Path, executed: Path | None = None) -> None:
+def build(out: Path, executed: Path | None = None, *, book: bool = False) -> None:
     """Build the site into `out`, and print where it is and what it had to leave out.
 
     Args:
         out: the folder of the site; what is in it is replaced when the new site is complete.
         executed: a folder with executed copies of notebooks, which are shown instead of the
             committed ones; a copy of an older version of a notebook is not.
+        book: whether the whole course is offered as an EPUB, too, without what needs a script.
 
     Raises:
         SiteError: Sphinx found a fault, which it has printed.
@@ -62,8 +65,12 @@ def build(out: Path, executed: Path | None = None) -> None:
         left_out = [_fonts(source / "_static"), playground.copy(drawing)]
         boxes = source / "_static" / "train"
         left_out.append(WITHOUT if left_out[1] else training.copy(boxes, ROOT))
-        _put_together(source, notebooks, with_playground=left_out[1] is None)
+        _put_together(source, notebooks, playable=left_out[1] is None, book="offered" * book)
         _run_sphinx(source, page, work / "doctrees")
+        if book:
+            _put_together(work / "book", notebooks, playable=False, book="itself")
+            _run_sphinx(work / "book", work / "epub", work / "leaves", "epub")
+            _declare_formulas(next((work / "epub").glob("*.epub")), page / BOOK)
         for path in notebooks:
             _write_for_download(path, page / "notebooks" / path.name)
         if left_out[1] is None:
@@ -114,11 +121,14 @@ def _fonts(static: Path) -> str | None:
     return None
 
 
-def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool) -> None:
-    """Write all that Sphinx reads into `source`."""
+def _put_together(source: Path, notebooks: list[Path], *, playable: bool, book: str = "") -> None:
+    """Write all that Sphinx reads into `source`: of a site which offers a book, or of it itself."""
     shutil.copytree(SITE / "static", source / "_static", dirs_exist_ok=True)
     shutil.copytree(SITE / "templates", source / "_templates")
+    if book == "itself":
+        (source / "_static" / "site.css").unlink()  # readers of books have styles of their own
     shutil.copyfile(SITE / "conf.py", source / "conf.py")
+    (source / "_static" / "words.js").write_bytes(playground.scripts()["words.js"])
     for path in (path for pattern in BESIDES for path in sorted(ROOT.glob(pattern))):
         _copy(path, source / path.relative_to(ROOT))
     for path in notebooks:
@@ -130,10 +140,12 @@ def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool)
     facts = {
         "chapters": texts.chapters(notebooks, readme),
         "milestones": _milestones(),
-        "playground": with_playground,
+        "playground": playable,
+        "book": BOOK if book == "offered" else "",
+        "is_book": book == "itself",
     }
     for path in SITE.glob("*.md"):
-        if path.stem != "playground" or with_playground:
+        if path.stem != "playground" or playable:
             page = TEMPLATES.from_string(path.read_text(encoding="utf-8"))
             pages[path.name] = page.render(facts).replace("](../../", "](")  # lie higher up here
     for name, text in pages.items():
@@ -141,7 +153,9 @@ def _put_together(source: Path, notebooks: list[Path], *, with_playground: bool)
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             if (ROOT / target).is_file() and not (source / target).exists():
                 _copy(ROOT / target, source / target)
-        _write(source / name, text if with_playground else _without_playground(text))
+        if book == "itself":
+            text = re.sub(r"!\[[^]]*\]\(\S*\.webp\)", "", text)  # no picture in every reader
+        _write(source / name, text if playable else _without_playground(text))
 
 
 def _without_playground(text: str) -> str:
@@ -194,12 +208,12 @@ def _write_api(folder: Path, modules: dict[str, str]) -> None:
         _write(folder / f"{short}.md", page)
 
 
-def _run_sphinx(source: Path, out: Path, doctrees: Path) -> None:
+def _run_sphinx(source: Path, out: Path, doctrees: Path, kind: str = "html") -> None:
     from sphinx.cmd.build import build_main
 
     # Warnings are faults: a link that leads nowhere, a term that no glossary has.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")  # about itself
-    options = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(doctrees)]
+    options = ["-q", "-W", "--keep-going", "-b", kind, "-d", str(doctrees)]
     if build_main([*options, str(source), str(out)]):
         raise SiteError("Sphinx found faults (see above), so the site was not replaced")
     for path in (out / ".buildinfo", out / "objects.inv", *out.glob("_static/*/*.map")):
@@ -208,14 +222,26 @@ def _run_sphinx(source: Path, out: Path, doctrees: Path) -> None:
         (out / "_sources").rmdir()
 
 
+def _declare_formulas(made: Path, out: Path) -> None:
+    """Copy an EPUB whose list of files then says which hold formulas, as the standard asks."""
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(out, "w") as new:
+        formulas = [name for name in old.namelist() if b"<math" in old.read(name)]
+        for entry in old.infolist():
+            content = old.read(entry)
+            for item in (f'href="{name}" media-type'.encode() for name in formulas):
+                content = content.replace(item, b'properties="mathml" ' + item)
+            new.writestr(entry, content)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Build the site; return 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python course/site/build.py", description=build.__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", metavar="FOLDER")
     parser.add_argument("--executed", type=Path, metavar="FOLDER", help="executed copies to show")
-    chosen_arguments = parser.parse_args(arguments)
+    parser.add_argument("--book", action="store_true", help="with the whole course as an EPUB")
+    chosen = parser.parse_args(arguments)
     try:
-        build(chosen_arguments.out.resolve(), chosen_arguments.executed)
+        build(chosen.out.resolve(), chosen.executed, book=chosen.book)
     except (SiteError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

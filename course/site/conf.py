@@ -8,7 +8,8 @@ from course import site
 HERE = Path(__file__).resolve().parent
 
 project = "Reading handwriting"
-author = "the contributors of the course"
+author = epub_copyright = "the contributors of the course"
+version = "1"  # which an EPUB must have
 language = "en"
 extensions = [
     "myst_nb",
@@ -44,7 +45,7 @@ html_title = project
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = [name for name in ("fonts.css", "site.css") if (HERE / "_static" / name).exists()]
-html_js_files = ["site.js"]
+html_js_files = ["site.js", "live.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False

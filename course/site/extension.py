@@ -22,6 +22,7 @@ CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own
 
 FORMS = Path(__file__).with_name("forms.toml")  # terms that occur not only with an s
+NOT_IN_BOOKS = re.compile(r'<style[^>]*>.*?</style>\s*| (?:border|align|valign)="[^"]*"', re.S)
 NO_LINKS_IN = (
     nodes.FixedTextElement,  # such as a block of code or a formula
     nodes.literal,
@@ -40,6 +41,8 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     if name.startswith(CHAPTERS):
         notebook = nbformat.reads(source[0], as_version=4)
         texts.fold(notebook)
+        for cell in notebook.cells:  # what ends folded text is a block of its own
+            cell.source = re.sub(r"\s+</details>", "\n\n</details>", cell.source)
         source[0] = nbformat.writes(notebook)
 
 
@@ -48,12 +51,17 @@ def complete(app: Sphinx, document: nodes.document) -> None:
     name = app.env.docname
     if name.startswith(CHAPTERS):
         path = Path(app.srcdir) / f"{name}.ipynb"
-        title = next(document.findall(nodes.title))
-        title.parent.insert(title.parent.index(title) + 1, _facts(texts.chapter(path)))
+        if app.builder.name != "epub":  # which has no notebook to download
+            title = next(document.findall(nodes.title))
+            title.parent.insert(title.parent.index(title) + 1, _facts(texts.chapter(path)))
         _describe(document, nbformat.read(path, as_version=4))
         if (Path(app.srcdir) / "_static" / "train").exists():
             place_box(document, path.stem)
         link_terms(document, name, _terms(Path(app.srcdir)))
+    if app.builder.name == "epub":
+        for raw in list(document.findall(nodes.raw)):  # is XML there, without old attributes
+            text = NOT_IN_BOOKS.sub("", raw.astext()).replace("&nbsp;", "\u00a0")
+            raw.replace_self(nodes.raw("", text.replace("<br>", "<br/>"), format=raw["format"]))
     for image in list(document.findall(nodes.image)):
         whole = image.parent if isinstance(image.parent, nodes.paragraph) else image
         if whole is image or len(image.parent) == 1:
@@ -198,6 +206,9 @@ def level_headings(
     app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None
 ) -> None:
     """Say how deep the headings of the menu are; Sphinx gives them a role without a level."""
+    if app.builder.name == "epub":  # neither scripts nor MyST-NB's styles are in the book
+        context["css_files"] = [one for one in context["css_files"] if "epub" in str(one)]
+        context["script_files"] = []
     menu = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = menu.replace(
         'role="heading"', 'role="heading" aria-level="2"'

@@ -3,7 +3,7 @@
 // `createPad(root, options)` is free of Jupyter: a page gets each picture as a PNG blob and answers
 // by `pad.show(answer)`. The default export is the adapter for anywidget. One file without imports.
 
-const SIDE = 280; // of the paper, in its own units; strokes are kept in these
+export const SIDE = 280; // of the paper, in its own units; strokes are kept in these
 export const PICTURE = 560; // side of the picture that is read, in pixels
 const LARGE = 1600; // longest side of a picture that was pasted or dropped, in pixels
 const PEN = { least: 6, most: 30, start: 16 };
@@ -11,39 +11,42 @@ const STEP = 8; // of the keyboard's cursor, in units of the paper; with Shift a
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PALM = 1000; // milliseconds after a pen in which touches are taken for the hand's
 const ROWS = 5;
-const HOW_TO =
-  "Draw with a mouse, a pen or a finger. With the keyboard: arrow keys move the cursor, with " +
-  "Shift in small steps; Space puts the pen down and lifts it; Escape lifts it; Ctrl+Z takes " +
-  "the last stroke back.";
-const HOW_TO_BRING = " A picture of one can be pasted with Ctrl+V, or dropped here.";
 
 /**
  * Build a pad in `root`.
  *
  * @param {HTMLElement} root where the pad goes; what it holds is kept.
  * @param {object} options
- *   sources: [{name, noun, labels: [[text, transliteration], ...], about?}], the models to choose
- *     from; noun is what is drawn ("digit", "letter"), about a line on which model it is.
+ *   words: the table `words.json`, its parts "pad" and "refusals". language: "en" or "ta".
+ *   sources: [{name, noun, labels: [[text, transliteration], ...], title?, origin?}], the models to
+ *     choose from; noun is what is drawn ("digit", "letter"), the rest says which model it is.
  *   task: null, or what to write: {number, text, transliteration, strokes?, done, right}.
- *     A picture is then read when "Check" is pressed, not after every stroke.
+ *     A picture is then read when "Check" is pressed, not after every stroke. keeps: whether that
+ *     button is called "Keep" instead.
  *   pictures: whether a picture may be pasted or dropped; it is then read in place of a drawing.
  *   onPicture(blob, {number, source}): read the picture; answer by `show`.
  *   onDrawing(canvas, {number, source}): the same for a page that reads by itself; it comes in
  *     place of `onPicture` and at once, while the PNG of a blob takes some milliseconds.
  *   onKeep(blob, {number, source, label}): keep the picture; answer by `kept`. Without it there
  *     is no such row.
- *   onNext(): the next task, please; answer by `setTask`.
- *   patience: milliseconds without an answer until `silence`, a sentence, is shown.
- * @returns {{show, kept, giveUp, setTask, destroy}}
+ *   onNext(): the next task, please; answer by `setTask`. Without it there is no such button.
+ *   patience: milliseconds without an answer until the sentence `silence`, a key, is shown.
+ * @returns {{show, kept, giveUp, setTask, speak, guide, destroy}}
  *   show(answer): {number?, sure, choices: [{text, transliteration, probability, strokes?}],
  *     seen?: an image URL, side?} or {number?, error: a sentence}. Strokes, where given, are drawn
  *     in place of the text: [[[x, y], ...], ...], y down, a stroke of one point is a dot.
- *   kept({text} or {error}): what became of "Keep". giveUp(): there will be no answer.
+ *   kept({path} or {error}): what became of "Keep". giveUp(): there will be no answer.
+ *   speak(language, names?): say all in that language; names are those of the sources.
+ *   guide(element or null): lay something over the paper, which is drawn on as before.
  */
 export function createPad(root, options) {
   const { sources, onPicture, onDrawing, onKeep, onNext } = options;
   const patience = options.patience ?? 3000;
-  const silence = options.silence ?? "No answer yet.";
+  const silence = options.silence ?? "silence_model";
+  const { words } = options;
+  let language = options.language ?? "en";
+  const word = (key, values = {}) =>
+    words.pad[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const aborter = new AbortController();
   const on = (target, type, action, more) =>
     target.addEventListener(type, action, { signal: aborter.signal, ...more });
@@ -64,17 +67,14 @@ export function createPad(root, options) {
   // ----------------------------------------------------------------------------- elements
 
   const canvas = make("canvas", {
-    class: "nbh-paper", tabindex: "0", role: "application", "aria-label": "Paper to draw on",
-    "aria-roledescription": "drawing pad", title: "",
+    class: "nbh-paper", tabindex: "0", role: "application", title: "",
   });
-  canvas.setAttribute("aria-description", HOW_TO + (options.pictures ? HOW_TO_BRING : ""));
   const hint = make("div", { class: "nbh-hint", "aria-hidden": "true" });
   const mark = make("div", { class: "nbh-cursor", "aria-hidden": "true" });
-  const undoButton = make("button", { type: "button" }, "Undo");
-  const clearButton = make("button", { type: "button" }, "Clear");
+  const undoButton = make("button", { type: "button" });
+  const clearButton = make("button", { type: "button" });
   const width = make("input", {
     type: "range", min: PEN.least, max: PEN.most, value: options.pen ?? PEN.start,
-    "aria-label": "Pen width",
   });
   const nib = make("span", { class: "nbh-nib", "aria-hidden": "true" });
   const headline = make("div", { class: "nbh-headline" });
@@ -83,26 +83,27 @@ export function createPad(root, options) {
   status.append(headline, message);
   const spoken = make("div", { class: "nbh-hidden", role: "status" });
   const seen = make("img", { alt: "" });
-  const seenText = make("figcaption", {}, "What the model sees");
+  const seenText = make("figcaption", {});
   const seenBox = make("figure", { class: "nbh-seen nbh-empty" });
   seenBox.append(seen, seenText);
-  const list = make("ol", { class: "nbh-choices", "aria-label": "The five likeliest" });
+  const list = make("ol", { class: "nbh-choices" });
   const about = make("div", { class: "nbh-about" });
   const switcher = make("fieldset", { class: "nbh-switch" });
-  const label = make("select", { "aria-label": "Keep as" });
-  const keepButton = make("button", { type: "button" }, "Keep");
+  const label = make("select", {});
+  const keepButton = make("button", { type: "button" });
   const keepText = make("span", { class: "nbh-kept", role: "status" });
   const wanted = make("div", { class: "nbh-wanted" });
   const score = make("div", { class: "nbh-score", role: "status" });
-  const checkButton = make("button", { type: "button", class: "nbh-primary" }, "Check");
-  const nextButton = make("button", { type: "button" }, "Next letter");
+  const checkButton = make("button", { type: "button", class: "nbh-primary" });
+  const nextButton = make("button", { type: "button" });
 
   const box = make("div", { class: "nbh-pad" });
   const inner = make("div", { class: "nbh-inner" });
   const paper = make("div", { class: "nbh-sheet" });
   paper.append(canvas, hint, mark);
   const pen = make("label", { class: "nbh-pen" });
-  pen.append(make("span", {}, "Pen"), width, nib);
+  const penText = make("span", {});
+  pen.append(penText, width, nib);
   const tools = make("div", { class: "nbh-tools" });
   tools.append(undoButton, clearButton, pen);
   const left = make("div", { class: "nbh-left" });
@@ -117,23 +118,25 @@ export function createPad(root, options) {
   if (task) {
     const asked = make("div", { class: "nbh-task" });
     const buttons = make("div", { class: "nbh-task-buttons" });
-    buttons.append(checkButton, nextButton);
+    buttons.append(checkButton, ...(onNext ? [nextButton] : []));
     asked.append(wanted, score);
     inner.append(asked);
     left.append(buttons);
   }
   inner.append(main);
+  const keepThis = make("span", {});
   if (onKeep) {
     const keep = make("div", { class: "nbh-keep" });
     const caption = make("label", {});
-    caption.append(make("span", {}, "Keep this drawing as"), label);
+    caption.append(keepThis, label);
     keep.append(caption, keepButton, keepText);
     inner.append(keep);
   }
   box.append(inner, spoken);
   root.append(box);
 
-  switcher.append(make("legend", { class: "nbh-hidden" }, "What to draw"));
+  const legend = make("legend", { class: "nbh-hidden" });
+  switcher.append(legend);
   const group = `nbh-${Math.random().toString(36).slice(2)}`;
   sources.forEach((one, index) => {
     const choice = make("label", {});
@@ -143,6 +146,27 @@ export function createPad(root, options) {
     choice.append(button, make("span", {}, one.name));
     switcher.append(choice);
   });
+
+  /** Write all that stands still in the chosen language. */
+  function speak(chosen, names = []) {
+    language = chosen;
+    box.lang = language;
+    const bring = options.pictures ? ` ${word("how_to_bring")}` : "";
+    canvas.setAttribute("aria-description", word("how_to") + bring);
+    canvas.setAttribute("aria-roledescription", word("role"));
+    const labels = [[canvas, "paper"], [width, "pen_width"], [list, "likeliest"], [label, "keep_as"]];
+    for (const [element, key] of labels) element.setAttribute("aria-label", word(key));
+    const texts = [
+      [undoButton, "undo"], [clearButton, "clear"], [penText, "pen"], [keepThis, "keep_this"],
+      [keepButton, "keep"], [checkButton, options.keeps ? "keep" : "check"], [legend, "what_to_draw"], [seenText, "sees"],
+    ];
+    for (const [element, key] of texts) element.textContent = word(key);
+    names.forEach((name, i) => (switcher.querySelectorAll("span")[i].textContent = name));
+    sizeNib();
+    describe();
+    if (task) setTask(task);
+    again();
+  }
 
   // ------------------------------------------------------------------------------ drawing
 
@@ -161,6 +185,17 @@ export function createPad(root, options) {
     for (const stroke of open ? [...strokes, open] : strokes) trace(pencil, stroke);
   }
 
+  let guided = null; // what lies over the paper
+  function guide(element) {
+    guided?.remove();
+    guided = element;
+    if (element) {
+      element.classList.add("nbh-guide");
+      paper.append(element);
+    }
+    redraw();
+  }
+
   let frame = 0;
   function redraw() {
     cancelAnimationFrame(frame);
@@ -170,7 +205,7 @@ export function createPad(root, options) {
       paint(canvas, pixels / SIDE);
     });
     const empty = !strokes.length && !open && !photo;
-    hint.hidden = !empty;
+    hint.hidden = !empty || Boolean(guided);
     undoButton.disabled = clearButton.disabled = checkButton.disabled = empty;
     keepButton.disabled = empty;
     const at = (value) => `${(100 * value) / SIDE}%`;
@@ -262,7 +297,7 @@ export function createPad(root, options) {
     const bitmap = await createImageBitmap(file).catch(() => null);
     if (!bitmap) {
       clear();
-      say("This picture cannot be opened here. Save it as a PNG or JPEG.");
+      say(word("unopened"));
       return;
     }
     const scale = Math.min(1, LARGE / Math.max(bitmap.width, bitmap.height));
@@ -276,7 +311,7 @@ export function createPad(root, options) {
     strokes = [];
     open = pointer = null;
     photo = target;
-    spoken.textContent = "The picture is on the paper.";
+    spoken.textContent = word("on_paper");
     changed();
   }
 
@@ -328,11 +363,11 @@ export function createPad(root, options) {
     } else if (!event.repeat) {
       if (open) {
         finish();
-        spoken.textContent = "Pen up.";
+        spoken.textContent = word("pen_up");
       } else {
         photo = null;
         open = { width: Number(width.value), points: [cursor] };
-        spoken.textContent = "Pen down.";
+        spoken.textContent = word("pen_down");
       }
     }
     redraw();
@@ -366,12 +401,13 @@ export function createPad(root, options) {
 
   // ------------------------------------------------------------------------------ answers
 
+  let again = () => {}; // shows the last answer once more
   let overdue = () => {};
   function expect(before) {
     clearTimeout(timer);
     overdue = () => {
       before?.();
-      say(silence);
+      say(word(silence));
     };
     timer = setTimeout(overdue, patience);
   }
@@ -380,7 +416,7 @@ export function createPad(root, options) {
     const mine = ++number;
     const blob = onDrawing ? null : await picture();
     if (mine !== number) return; // a stroke came meanwhile
-    expect(() => blank("No answer")); // the one to an earlier drawing would mislead
+    expect(() => blank(word("no_answer"))); // the one to an earlier drawing would mislead
     if (onDrawing) onDrawing(drawing(), { number: mine, source });
     else onPicture(blob, { number: mine, source });
   }
@@ -401,10 +437,12 @@ export function createPad(root, options) {
   function reset() {
     number += 1; // what is still under way is no longer asked for
     clearTimeout(timer);
-    blank(task ? "Not checked yet" : "Nothing drawn yet");
-    say(
-      task ? `Write the ${noun()}, then press Check.` : `A ${noun()} is read after each stroke.`,
-    );
+    again = () => {
+      blank(word(task ? "unchecked" : "nothing"));
+      const todo = options.keeps ? "keep" : "write";
+      say(word(task ? `${todo}_${noun()}` : `read_${noun()}`));
+    };
+    again();
   }
 
   function noun() {
@@ -435,52 +473,54 @@ export function createPad(root, options) {
   function show(answer) {
     if (answer.number !== undefined && answer.number !== number) return;
     clearTimeout(timer);
+    again = () => shown(answer);
+    again();
+  }
+
+  function shown(answer) {
     say("");
-    blank(answer.error ? "Nothing could be read" : "");
+    blank(answer.error ? word("unread") : "");
     if (answer.error) {
-      say(answer.error);
+      say(refused(answer.error, words.refusals, language));
       return;
     }
     const [best] = answer.choices;
     const big = make("div", { class: "nbh-big" });
-    const words = (text) => big.append(make("span", { class: "nbh-words" }, text));
+    const add = (text) => big.append(make("span", { class: "nbh-words" }, text));
     const letter = (choice) => {
       big.append(glyph(choice));
-      if (name(choice)) words(name(choice));
+      if (name(choice)) add(name(choice));
     };
-    let caption = "Read as";
+    let caption = word("read_as");
     if (task) {
       const right = best.text === task.text;
       headline.classList.add(right ? "nbh-right-answer" : "nbh-wrong-answer");
-      caption = right ? "Right: read as" : "Read as";
+      if (right) caption = word("read_right");
       letter(best);
-      words(percent(best.probability));
+      add(percent(best.probability));
       const place = answer.choices.findIndex((choice) => choice.text === task.text);
       if (place < 0) {
-        say(`The ${noun()} asked for is not among the five likeliest.`);
+        say(word(`missed_${noun()}`));
       } else if (place > 0) {
-        const rank = ["", "second", "third", "fourth", "fifth"][place];
-        say(`The ${noun()} asked for came ${rank}: ${percent(answer.choices[place].probability)}.`);
+        const share = percent(answer.choices[place].probability);
+        say(word(`came_${noun()}`, { place: word(`place_${place + 1}`), percent: share }));
       }
     } else if (answer.sure) {
       letter(best);
-      words(percent(best.probability));
+      add(percent(best.probability));
     } else {
-      caption = "Not sure between";
+      caption = word("not_sure");
       letter(best);
-      words("and");
+      add(word("and"));
       letter(answer.choices[1]);
     }
     headline.replaceChildren(make("div", { class: "nbh-caption" }, caption), big);
     rows(answer.choices);
     if (answer.seen) {
       seen.src = answer.seen;
-      seen.alt = answer.side
-        ? `What the model sees: your ${noun()} at ${answer.side} by ${answer.side} pixels`
-        : "What the model sees";
-      seenText.textContent = answer.side
-        ? `What the model sees: ${answer.side}\u2009×\u2009${answer.side} pixels`
-        : "What the model sees";
+      const { side } = answer;
+      seen.alt = word(side ? `sees_${noun()}` : "sees", { side });
+      seenText.textContent = word(side ? "sees_side" : "sees", { side });
       seenBox.classList.remove("nbh-empty");
     }
     if (!chosen && !task) label.value = best.text;
@@ -490,11 +530,16 @@ export function createPad(root, options) {
 
   function choose(index) {
     source = index;
-    about.textContent = sources[source].about ?? "";
+    describe();
     fillLabels();
     chosen = false;
-    hint.textContent = `Draw a ${noun()} here`;
     changed();
+  }
+
+  function describe() {
+    const { title } = sources[source];
+    about.textContent = title ? word("about", sources[source]) : "";
+    hint.textContent = word(`hint_${noun()}`);
   }
 
   function fillLabels() {
@@ -510,10 +555,11 @@ export function createPad(root, options) {
     onKeep(await picture(), { number, source, label: label.value });
   }
 
-  /** The drawing was kept, or not: {text} or {error}. */
+  /** The drawing was kept, or not: {path} or {error}. */
   function kept(result) {
     clearTimeout(timer);
-    keepText.textContent = result.error ?? result.text;
+    const { error } = result;
+    keepText.textContent = error ? refused(error, words.refusals, language) : word("kept", result);
     keepText.classList.toggle("nbh-error", Boolean(result.error));
     if (result.error) keepButton.disabled = false;
   }
@@ -521,15 +567,13 @@ export function createPad(root, options) {
   function setTask(next) {
     const another = next.number !== task?.number;
     task = next;
-    score.textContent = task.done
-      ? `${task.right} of ${task.done} right so far`
-      : "Nothing checked so far";
-    nextButton.textContent = `Next ${noun()}`;
-    if (!another && wanted.childElementCount) return;
+    score.textContent = word(task.done ? "score" : "unscored", task);
+    nextButton.textContent = word(`next_${noun()}`);
     wanted.replaceChildren(
-      make("span", { class: "nbh-words" }, `Write this ${noun()}`), glyph(task),
+      make("span", { class: "nbh-words" }, word(`task_${noun()}`)), glyph(task),
       make("span", { class: "nbh-words nbh-latin" }, name(task)),
     );
+    if (!another && wanted.hasAttribute("role")) return;
     wanted.setAttribute("role", "status");
     label.value = task.text;
     clear();
@@ -555,18 +599,20 @@ export function createPad(root, options) {
 
   function sizeNib() {
     nib.style.setProperty("--nbh-nib", `${width.value}px`);
-    width.setAttribute("aria-valuetext", `${width.value} of ${PEN.most}`);
+    const values = { width: width.value, most: PEN.most };
+    width.setAttribute("aria-valuetext", word("nib", values));
   }
 
   const sized = new ResizeObserver(redraw);
   sized.observe(canvas);
-  sizeNib();
   choose(0);
-  if (task) setTask(task);
+  speak(language);
 
   return {
     show,
     kept,
+    speak,
+    guide,
     giveUp() {
       clearTimeout(timer);
       overdue();
@@ -614,8 +660,8 @@ function trace(pencil, { width, points }) {
 }
 
 /** A letter: drawn from its strokes, because not every machine has a font for it; else as text. */
-function glyph({ text, transliteration, strokes }) {
-  if (!strokes?.length) return make("span", { class: "nbh-glyph" }, text);
+export function glyph({ text, transliteration, strokes }) {
+  if (!strokes?.length) return make("span", { class: "nbh-glyph", lang: text < "\u0080" ? "en" : "ta" }, text);
   const said = transliteration && transliteration !== text ? `${text}, ${transliteration}` : text;
   const all = strokes.flat();
   const [xs, ys] = [0, 1].map((axis) => all.map((point) => point[axis]));
@@ -648,6 +694,14 @@ function glyph({ text, transliteration, strokes }) {
   return svg;
 }
 
+/** A refusal of `ink` in another language; it is known by its English sentence. */
+function refused(error, refusals, language) {
+  const { expected, ...reasons } = refusals;
+  const reason = Object.values(reasons).find(({ en }) => error.includes(en));
+  if (!reason || language === "en") return error;
+  return `${error.match(/\d+ /)?.[0] ?? ""}${reason[language]} ${expected[language]}`;
+}
+
 function name({ text, transliteration }) {
   return transliteration && transliteration !== text ? transliteration : "";
 }
@@ -660,10 +714,6 @@ function percent(probability) {
 }
 
 // --------------------------------------------------------------------------------- for Jupyter
-
-const SILENCE =
-  "No answer from the kernel. It may be busy with another cell; if it was restarted, " +
-  "run the cell again.";
 
 function render({ model, el }) {
   // The same pad may be shown twice on a page: each asks under a name of its own.
@@ -680,7 +730,8 @@ function render({ model, el }) {
     ...model.get("options"),
     task: model.get("task"),
     pictures: true,
-    silence: SILENCE,
+    language: navigator.language.startsWith("ta") ? "ta" : "en",
+    silence: "silence_kernel",
     onPicture: (blob, about) => send("picture", about, blob),
     onKeep: (blob, about) => send("keep", about, blob),
     onNext: () => send("next"),

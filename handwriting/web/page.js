@@ -1,15 +1,18 @@
 // The playground page: the drawing pad, and the models that read it.
 
-import { follow, pixels, seen } from "./canvas.js";
+import { follow, pixels } from "./canvas.js";
 import table from "./forms.js";
-import { InkError } from "./ink.js";
+import { createHand } from "./hand.js";
+import { createLearn } from "./learn.js";
 import { createPad, PICTURE } from "./pad.js";
 import { reader } from "./reader.js";
 
 const MODELS = [
-  { name: "lenet", shown: "Digits", chapter: 5 },
-  { name: "compact_cnn", shown: "Tamil letters", chapter: 7 },
+  { name: "lenet", shown: "digits", chapter: 5 },
+  { name: "compact_cnn", shown: "letters", chapter: 7 },
 ];
+const language = globalThis.courseLanguage; // a script that stands before this one
+const say = (key, values) => language.say("page", key, values);
 
 /** Build the page in `root`; what the models are is told in `about`, a list. */
 export async function build(root, about) {
@@ -17,27 +20,41 @@ export async function build(root, about) {
   follow(root);
   root.replaceChildren();
   const pad = createPad(root, {
-    sources: MODELS.map(({ shown }, i) => ({
-      name: shown,
-      noun: noun(readers[i]),
-      labels: readers[i].card.classes.map((text) => [text, ""]), // of Keep, which is not here
+    words: language.table,
+    sources: readers.map((reader) => ({
+      name: "", // `speak` says it
+      noun: noun(reader),
+      labels: reader.card.classes.map((text) => [text, ""]), // of Keep, which is not here
     })),
     pictures: true,
-    silence: "The model is still on its way.",
+    silence: "silence_model",
     onDrawing: async (canvas, { number, source }) => {
-      try {
-        const { sure, choices, steps } = await readers[source].read(pixels(canvas));
-        const { normalised } = steps;
-        pad.show({ number, sure, choices, seen: seen(normalised), side: normalised.width });
-      } catch (error) {
-        const known = error instanceof InkError;
-        pad.show({ number, error: known ? error.message : `That went wrong: ${error.message}` });
-      }
+      pad.show({ number, ...(await readers[source].answer(canvas)) });
     },
   });
-  about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i]))));
+  language.follow((chosen) => {
+    pad.speak(chosen, MODELS.map(({ shown }) => say(shown)));
+    about.lang = chosen;
+    about.replaceChildren(...MODELS.map((model, i) => item(described(model, readers[i]))));
+  });
   await Promise.all(readers.map(({ ready }) => ready));
+  offer("learn", createLearn, readers[1]);
+  offer("hand", createHand, readers[1]);
   await practise(readers);
+}
+
+/** Show a folded part of the page, which is built when it is opened. */
+function offer(section, create, reader) {
+  const details = document.getElementById(`${section}-here`);
+  const summary = document.createElement("summary");
+  const root = document.createElement("div");
+  details.replaceChildren(summary, root);
+  details.hidden = false;
+  details.addEventListener("toggle", () => create(root, reader), { once: true });
+  language.follow((chosen) => {
+    summary.lang = chosen;
+    summary.textContent = language.say(section, "title");
+  });
 }
 
 /** Read a drawing a few times: browsers make code fast that has run, before someone waits. */
@@ -67,16 +84,15 @@ function described({ shown, chapter }, { origin, card }) {
   const { title, classes, data, results } = card;
   const percent = (share) => `${(100 * share).toFixed(2)}\u00a0%`;
   const [low, high] = results.test_ci95.map(percent);
-  const sample = data.source === "sample" ? ", a small stand-in for the real data" : "";
-  return [
-    `${shown}: `,
-    `the model is “${title}” of chapter ${chapter}, ${origin}, ` +
-      `and knows ${classes.length} characters. ` +
-      `It read ${percent(results.test_accuracy)} of ` +
-      `${results.test_images.toLocaleString("en")} test images of ${data.name} rightly ` +
-      `(95\u00a0% interval: ${low} to ${high})${sample}. ` +
-      `Whatever you draw, it takes for a ${noun({ card })} that it knows.`,
-  ];
+  const values = {
+    title, chapter, origin, low, high,
+    classes: classes.length,
+    accuracy: percent(results.test_accuracy),
+    images: results.test_images.toLocaleString("en"),
+    data: data.name,
+    sample: data.source === "sample" ? say("sample") : "",
+  };
+  return [`${say(shown)}: `, say(`about_${noun({ card })}`, values)];
 }
 
 function item([name, text]) {

@@ -1,6 +1,7 @@
 // A model of this course in the browser: `handwriting.models.Reader`, with ONNX Runtime Web.
 
-import { toForm, UNSURE } from "./ink.js";
+import { pixels, seen } from "./canvas.js";
+import { InkError, toForm, UNSURE } from "./ink.js";
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
 const CHOICES = 5;
@@ -13,13 +14,18 @@ ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.m
  * Fetch a model that `saving.save` has written, and what stands beside it.
  *
  * @param {string} name of its files, such as "lenet".
- * @returns {{origin, card, transliterations, strokes, ready, probabilities, read}}
+ * @returns {{origin, card, transliterations, strokes, ready, probabilities, read, answer, features,
+ *   head, others}}
  *   origin: whose model it is, in words. card: as `cards.Card`.
  *   transliterations, strokes: of each class, empty for digits.
  *   ready: a promise, fulfilled once the model can answer.
  *   probabilities(image): of the classes, for a grid of uint8 in the model's form; a promise.
  *   read(picture): what is drawn on it: a promise of {sure, choices, steps}, as `models.Answer`;
  *     fails with `InkError` where nothing can be read.
+ *   answer(canvas): the same of what is drawn on a canvas, as `pad.show` takes it; never fails.
+ *   features(image): what the last layer gets, Float32Array. head(): that layer, {weight, bias}.
+ *   others(): [{features, label, writer}, ...], letters by synthetic writers; all are promises, and
+ *     only of the model of letters.
  */
 export async function reader(name) {
   const content = fetched(`${name}.onnx`).then((response) => response.arrayBuffer());
@@ -29,10 +35,30 @@ export async function reader(name) {
   const { origin, card, transliterations, strokes } = beside;
   const side = card.side;
 
-  async function probabilities({ data }) {
+  async function run({ data }, names) {
     const ink = Float32Array.from(data, (value) => value / 255);
     const images = new ort.Tensor("float32", ink, [1, 1, side, side]);
-    return (await (await session).run({ images })).probabilities.data;
+    const found = await (await session).run({ images }, names);
+    return names.map((name) => found[name].data);
+  }
+  const probabilities = async (image) => (await run(image, ["probabilities"]))[0];
+  const features = async (image) => (await run(image, ["features"]))[0];
+  const nothing = { data: new Uint8Array(side * side) };
+
+  async function head() {
+    const [weight, bias] = await run(nothing, ["weight", "bias"]);
+    return { weight, bias };
+  }
+
+  async function others() {
+    const all = new Float32Array(await (await fetched(`${name}.others.bin`)).arrayBuffer());
+    const count = card.classes.length;
+    const width = (await features(nothing)).length;
+    return Array.from({ length: all.length / width }, (_, i) => ({
+      features: all.subarray(i * width, (i + 1) * width),
+      label: i % count,
+      writer: Math.floor(i / count),
+    }));
   }
 
   async function read(picture) {
@@ -49,10 +75,21 @@ export async function reader(name) {
     return { sure, choices, steps };
   }
 
+  async function answer(canvas) {
+    try {
+      const { sure, choices, steps } = await read(pixels(canvas));
+      return { sure, choices, seen: seen(steps.normalised), side };
+    } catch (error) {
+      const known = error instanceof InkError;
+      return { error: known ? error.message : globalThis.courseLanguage.say("pad", "wrong", error) };
+    }
+  }
+
   // The first run takes longer than all others: not when someone waits for it.
-  const ready = probabilities({ data: new Uint8Array(side * side) });
+  const ready = probabilities(nothing);
   ready.catch(() => {}); // for who waits for it
-  return { origin, card, transliterations, strokes, ready, probabilities, read };
+  const about = { origin, card, transliterations, strokes };
+  return { ...about, ready, probabilities, read, answer, features, head, others };
 }
 
 async function fetched(name) {

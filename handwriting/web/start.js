@@ -3,14 +3,29 @@
 (() => {
   const root = document.getElementById("drawing-here");
   const about = document.getElementById("drawing-models");
-  const say = (text) => {
-    const sentence = document.createElement("p");
-    sentence.className = "playground-note";
-    sentence.setAttribute("role", "status");
-    sentence.append(...text);
+  const language = globalThis.courseLanguage;
+  let told = ["loading", {}];
+  root.before(language.createSwitch());
+  language.follow(tell);
+
+  /** Say a sentence until the pad takes its place. */
+  function tell() {
+    const sentence = root.querySelector(".playground-note");
+    if (!sentence) return;
+    sentence.lang = language.current();
+    sentence.replaceChildren(...language.parts("page", ...told));
+  }
+  function say(key, values) {
+    told = [key, values];
+    if (!root.querySelector(".playground-note")) {
+      const sentence = document.createElement("p");
+      sentence.className = "playground-note";
+      sentence.setAttribute("role", "status");
+      root.replaceChildren(sentence);
+    }
     root.style.minHeight = 0;
-    root.replaceChildren(sentence);
-  };
+    tell();
+  }
   const code = (text) => {
     const element = document.createElement("code");
     element.textContent = text;
@@ -18,15 +33,14 @@
   };
   if (location.protocol === "file:") {
     const page = location.pathname.split("/").pop();
-    say([
-      "Browsers do not load models for a page that was opened as a file: run ",
-      code("python -m http.server -d build/site"), " in the course’s folder and open ",
-      code(`http://localhost:8000/${page}`), ".",
-    ]);
+    say("as_file", {
+      command: code("python -m http.server -d build/site"),
+      address: code(`http://localhost:8000/${page}`),
+    });
     return;
   }
   const folder = document.currentScript.src;
   import(new URL("page.js", folder).href)
     .then(({ build }) => build(root, about))
-    .catch((error) => say([`The models could not be loaded (${error.message}). Reload the page.`]));
+    .catch(({ message }) => say("unloaded", { message }));
 })();

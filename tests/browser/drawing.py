@@ -97,17 +97,17 @@ def tamil_strokes(number):
     ]
 
 
-def placed(page, strokes):
+def placed(page, strokes, within=""):
     """Return strokes in pixels of the page."""
-    edge = page.locator(".nbh-paper").bounding_box()
+    edge = page.locator(f"{within} .nbh-paper").bounding_box()
     scale = edge["width"] / SIDE
     return [[(edge["x"] + x * scale, edge["y"] + y * scale) for x, y in s] for s in strokes]
 
 
-def write(page, strokes):
-    """Write with the mouse."""
-    page.locator(".nbh-paper").scroll_into_view_if_needed()
-    for stroke in placed(page, strokes):
+def write(page, strokes, within=""):
+    """Write with the mouse, on the pad in that part of the page."""
+    page.locator(f"{within} .nbh-paper").scroll_into_view_if_needed()
+    for stroke in placed(page, strokes, within):
         page.mouse.move(*stroke[0])
         page.mouse.down()
         for point in stroke[1:]:

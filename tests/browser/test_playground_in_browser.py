@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import sys
+import zipfile
 
 import clean_pictures
 import numpy as np
@@ -21,7 +22,7 @@ from drawing import (
 )
 from PIL import Image
 
-from handwriting import ink, playground
+from handwriting import ink, mine, playground
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
@@ -277,6 +278,74 @@ def test_light_and_dark_follow_the_page(visit, easy):
     shot(page, "playground_light_in_dark")
 
 
+def test_a_tamil_reader_is_spoken_to_in_tamil(visit, easy):
+    page = visit(width=375, locale="ta-IN")
+    pad = page.locator(".nbh-pad")
+    write(page, strokes_of(easy["3"]))
+    assert "3" in headline(page) and "படித்தது" in pad.inner_text()
+    assert pad.get_attribute("lang") == "ta" and page.locator("html").get_attribute("lang") == "en"
+    assert not re.search("[A-Za-z]{2}", pad.inner_text())
+    assert page.locator(".language a").get_attribute("href").endswith("/CONTRIBUTING.html")
+    page.get_by_role("button", name="English").click()
+    assert "Read as" in pad.inner_text() and pad.get_attribute("lang") == "en"
+    page.reload()
+    pad.wait_for()
+    assert pad.get_attribute("lang") == "en"  # what was chosen is remembered
+
+
+def test_a_letter_is_watched_traced_and_written_alone(visit):
+    page = visit("dark", width=375, reduced_motion="reduce")
+    page.locator("#learn-here > summary").press("Enter")
+    part, guide = page.locator("#learn-here"), page.locator("#learn-here .nbh-guide")
+    assert "not from teachers" in part.inner_text()
+    part.locator(".hand-buttons select").select_option("2")
+    assert guide.get_attribute("aria-label") == "The letter இ in 1 strokes"
+    for stage in ("Trace", "Write alone"):
+        part.get_by_role("button", name=stage).press("Enter")
+        write(page, tamil_strokes(2), "#learn-here")
+        part.get_by_role("button", name="Check").click()
+        part.get_by_text("Right: read as").wait_for()
+        shot(page, f"playground_learn_{stage[:5].lower()}")
+        part.get_by_role("button", name="Clear").click()
+    assert guide.count() == 0 and "1 of 1 right so far" in part.inner_text()
+    part.get_by_role("button", name="Next letter").click()
+    assert guide.get_attribute("class").startswith("learn-watch")
+
+
+def test_a_hand_of_your_own_is_learned_kept_and_exported(visit, readers, tmp_path):
+    page = visit(width=375)
+    page.locator("#hand-here > summary").press("Enter")
+    part, texts = page.locator("#hand-here"), readers["tamil"].card.classes
+    train = part.get_by_role("button", name="Train")
+    for count in range(12):
+        assert train.is_disabled()
+        asked = part.locator(".nbh-wanted svg").get_attribute("aria-label").split(",")[0]
+        write(page, tamil_strokes(texts.index(asked)), "#hand-here")
+        part.get_by_role("button", name="Keep", exact=True).click()
+        part.get_by_text(f"{count + 1} of 30").wait_for()
+    train.click()
+    table = part.locator("table")
+    table.wait_for(timeout=300_000)
+    before, alone, mixed = (
+        int(cell.split()[0]) for cell in table.locator("td").all_inner_texts()[4:]
+    )
+    assert alone < before and mixed > alone and "of 12 (" in table.inner_text()
+    shot(page, "playground_hand")
+    with page.expect_download() as saved:
+        part.get_by_role("button", name="Download").click()
+    with zipfile.ZipFile(saved.value.path()) as packed:
+        packed.extractall(tmp_path)
+    own = mine.load("tamil", texts, tmp_path / "mine")
+    assert len(own) == 12 and own.labels.bincount().max() == 2
+    page.reload()
+    page.locator("#hand-here > summary").press("Enter")
+    part.get_by_role("button", name="Delete", exact=False).first.press("Enter")
+    part.get_by_text("11 of 30").wait_for()
+    part.get_by_role("button", name="Delete all").click()
+    part.get_by_text("0 of 30").wait_for()
+    assert page.evaluate("localStorage.getItem('course-hand')") is None
+
+
 # ------------------------------------------------------------------------------ speed and the rest
 
 
@@ -349,9 +418,13 @@ def test_axe_finds_no_fault(visit, easy):
         pytest.skip("axe-core is not installed: `make site` with Node.js")
     for name in ("playground", "dark"):
         page = visit(name, width=1280)
-        for image in (None, easy["3"]):
-            if image is not None:
-                write(page, strokes_of(image))
+        for step in (None, easy["3"], "folded parts"):
+            if step == "folded parts":
+                for part in page.locator("details > summary").all():
+                    part.click()
+                page.locator("#hand-here .nbh-paper").wait_for()
+            elif step is not None:
+                write(page, strokes_of(step))
                 headline(page)
             page.add_script_tag(path=axe)
             faults = page.evaluate("axe.run().then((found) => found.violations)")

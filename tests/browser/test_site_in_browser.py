@@ -221,6 +221,42 @@ def test_screenshots(watch, address, chapters, width, scheme):
         assert page.locator("article").bounding_box()["width"] <= width
 
 
+@pytest.mark.parametrize("place", ["server", "file"])
+def test_guesses_are_written_folded_and_counted(watch, site, address, chapters, place, faults):
+    """Off by default; then kept and marked; printed pages show the answers as ever."""
+    home = address if place == "server" else site.as_uri()
+    page = watch(home, width=NARROW, height=800, color_scheme="dark")
+    answer = page.get_by_text("Was your guess right?", exact=True)
+    for name in chapters:
+        page.goto(f"{home}/{name}")
+        switch = page.get_by_label("Answer here")
+        assert switch.is_checked() == (name != chapters[0]) and answer.last.is_visible() == (
+            name == chapters[0]
+        )
+        if name == chapters[0]:
+            switch.check()
+        fields = page.locator(".guess-field")
+        assert fields.count() >= 3 or name == chapters[1]
+        fields.first.fill("About half")
+        page.locator(".guess-answer > summary").press("Enter")
+        page.get_by_label("near").check()
+        assert answer.last.is_visible()
+    page.screenshot(path=SHOTS / "guess_marks.png")
+    faults += page.evaluate(STICKING_OUT)
+    if AXE.exists() and place == "server":
+        page.add_script_tag(path=str(AXE))
+        faults += barriers(page)
+    page.goto(f"{home}/index.html")
+    page.get_by_text(f"0 right, {len(chapters)} near, 0 off; 0 not marked").wait_for()
+    page.goto(f"{home}/{name}")
+    assert page.locator(".guess-field").first.input_value() == "About half"
+    page.get_by_label("Answer here").uncheck()
+    assert answer.is_visible() and not page.locator(".guess-field, .guess-answer").count()
+    page.goto(f"{home}/index.html")
+    page.get_by_role("button", name="Delete my guesses").click()
+    assert page.evaluate("localStorage.getItem('course-guesses')") == '{"on":false}'
+
+
 # ---------------------------------------------------------------------------- "Train it here"
 
 BOXES = ("01_one_linear_layer", "02_two_layers", "03_three_layers", "05_lenet")
@@ -306,10 +342,12 @@ def test_leaving_the_page_ends_the_work(train, address):
 
 @pytest.mark.parametrize("chapter", BOXES)
 def test_boxes_fit_a_phone_in_the_dark(train, chapter, faults):
-    page = train(chapter, width=NARROW, color_scheme="dark")
+    tamil = {"locale": "ta-IN"} if chapter in BOXES[1::2] else {}
+    page = train(chapter, width=NARROW, color_scheme="dark", **tamil)
     for _ in range(2):
-        page.get_by_role("button", name="One batch").click()
+        page.locator(".train-buttons button:nth-child(2)").click()
         page.wait_for_selector(".train-buttons button:nth-child(2):enabled")
+    assert page.locator(".train-box").get_attribute("lang") == ("ta" if tamil else "en")
     faults += page.evaluate(STICKING_OUT)
     if AXE.exists():
         page.add_script_tag(path=str(AXE))

@@ -42,35 +42,3 @@ addEventListener("keydown", (event) => {
 if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
-
-// Boxes in which a chapter's network is trained: they need this script, and load when opened.
-const scripts = document.currentScript.src;
-
-async function openBox(box) {
-  if (location.protocol === "file:") {
-    const page = location.pathname.split("/").slice(-2).join("/");
-    return (
-      "Browsers do not load networks for a page that was opened as a file: run " +
-      `“python -m http.server -d build/site” in the course’s folder and open http://localhost:8000/${page}.`
-    );
-  }
-  try {
-    await (await import(new URL("train/box.js", scripts).href)).open(box);
-  } catch (error) {
-    return `The network could not be loaded (${error.message}). Reload the page.`;
-  }
-}
-for (const box of document.querySelectorAll("details.train")) {
-  box.hidden = false;
-  const first = async () => {
-    box.removeEventListener("toggle", first);
-    const fault = await openBox(box);
-    if (!fault) return;
-    const sentence = document.createElement("p");
-    sentence.setAttribute("role", "status");
-    sentence.textContent = fault;
-    for (const part of [...box.children].slice(1)) part.remove();
-    box.append(sentence);
-  };
-  box.addEventListener("toggle", first);
-}

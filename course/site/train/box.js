@@ -5,18 +5,21 @@ import { InkError, toForm } from "../../playground/ink.js";
 import { createPad } from "../../playground/pad.js";
 import { createChart } from "./chart.js";
 import { createUnits } from "./units.js";
-import words from "./words.js";
 
+const language = globalThis.courseLanguage; // a script that the page has loaded before
+const say = (key, values) => language.say("box", key, values);
 const SIDE = 28;
 const FORM = { form: "mnist", side: SIDE, proportions: "kept" };
 const FARTHEST = 8; // pixels that a drawing can be shifted
 const AGAIN = 2000; // milliseconds after which a drawing is read again while training goes on
+const SEQUENCES = ["shuffled", "same", "sorted"];
+const number = (value) => value.toLocaleString("en");
 
 /** Fill a box, an opened `<details data-chapter="...">`. */
 export async function open(details) {
   const root = make("div", { class: "train-box" });
   details.append(root);
-  root.append(make("p", { class: "train-state", role: "status" }, words.loading));
+  root.append(make("p", { class: "train-state", role: "status" }, say("loading")));
   const style = make("link", { rel: "stylesheet", href: new URL("../../playground/pad.css", import.meta.url).href });
   document.head.append(style);
   const response = await fetch(new URL("about.json", import.meta.url));
@@ -33,7 +36,7 @@ export async function open(details) {
 
 function fill(root, { box, digits, worker }) {
   const order = (name, more) => worker.postMessage({ order: name, ...more });
-  const run = { seen: 0, loss: null, right: 0, going: false, ready: false };
+  const run = { seen: 0, loss: null, right: 0, going: false, ready: false, begun: false };
   let network = box.networks.find((one) => one.hidden === (box.chosen ?? 0));
 
   const controls = createControls(box, {
@@ -48,11 +51,10 @@ function fill(root, { box, digits, worker }) {
     step: () => order("step"),
     reset: () => again("reset"),
   });
-  const state = make("p", { class: "train-state" }, words.loading);
+  const state = make("p", { class: "train-state" });
   const spoken = make("p", { class: "visually-hidden", role: "status" });
   const charts = make("div", { class: "train-charts" });
   const chart = createChart(charts, {
-    words,
     least: box.batch,
     most: box.curve.points.at(-1)[0],
     committed: box.curve.points,
@@ -67,12 +69,15 @@ function fill(root, { box, digits, worker }) {
   };
   let units = newUnits();
   const pad = createReader(order);
+  const { legend, nameLegend } = createLegend(box.curve.name);
+  const found = make("summary", {});
+  const english = { lang: "en" }; // what belongs to the chapter is not translated
   root.replaceChildren(
-    make("p", {}, box.question),
-    ...(digits.banner ? [make("p", { class: "train-banner" }, digits.banner)] : []),
-    controls.root, state, spoken, charts, legend(box.curve.name),
-    make("p", { class: "train-caption" }, box.shown.what), pictures, alive,
-    pad.root, folded(words.found, box.found),
+    make("p", english, box.question),
+    ...(digits.banner ? [make("p", { class: "train-banner", ...english }, digits.banner)] : []),
+    controls.root, state, spoken, charts, legend,
+    make("p", { class: "train-caption", ...english }, box.shown.what), pictures, alive,
+    pad.root, make("details", {}, found, make("p", english, box.found)),
   );
   pad.begin();
 
@@ -88,8 +93,16 @@ function fill(root, { box, digits, worker }) {
     controls.show(run);
     order(name, more);
   }
-  function say(text = words.state({ ...run, epoch: run.seen / digits.train, total: total() })) {
-    state.textContent = text;
+  let fault = null; // a key, and values
+  function tell(wrong = null) {
+    fault = wrong;
+    if (fault) state.textContent = say(...fault);
+    else if (!run.begun) state.textContent = say("loading");
+    else {
+      const loss = run.loss === null ? "–" : run.loss.toFixed(3);
+      const epoch = (run.seen / digits.train).toFixed(1);
+      state.textContent = say("state", { epoch, loss, right: number(run.right), total: number(total()) });
+    }
   }
   const total = () => Math.floor(digits.validation / box.batch) * box.batch;
 
@@ -101,16 +114,17 @@ function fill(root, { box, digits, worker }) {
     losses({ points }) {
       for (const [seen, loss] of points) chart.loss(seen, loss);
       if (points.length) [run.seen, run.loss] = points.at(-1);
-      say();
+      tell();
     },
     validated({ seen, accuracy, most, first }) {
       run.right = Math.round(accuracy * total());
+      run.begun = true;
       if (seen) chart.accuracy(seen, accuracy);
       const hidden = network.weights.length > 2;
       units(first, hidden ? most : null);
-      const living = most.filter((value) => value > 0).length;
-      alive.textContent = hidden ? words.alive(living, most.length, box.shown.units) : "";
-      say();
+      living = hidden ? { all: most.length, alive: most.filter((value) => value > 0).length } : null;
+      count();
+      tell();
       if (seen % digits.train === 0) speak();
       pad.readAgain(false);
     },
@@ -124,17 +138,37 @@ function fill(root, { box, digits, worker }) {
     failed({ message }) {
       Object.assign(run, { going: false, ready: message === "overflow" });
       controls.show(run);
-      say(message === "overflow" ? words.overflow : words.failed(message));
+      tell(message === "overflow" ? ["overflow"] : ["failed", { message }]);
       spoken.textContent = state.textContent;
     },
   };
+  let living = null; // {all, alive}: of the hidden units
+  function count() {
+    const values = living && { ...living, dead: living.all - living.alive };
+    alive.textContent = living ? say(`alive_${box.shown.units}`, values) : "";
+  }
+  function describe() {
+    const committed = box.curve.points.at(-1)[1];
+    chart.describe(say("described", { ...run, total: total(), digits: number(run.seen), committed }));
+  }
   function speak() {
     spoken.textContent = state.textContent;
-    const committed = box.curve.points.at(-1)[1];
-    chart.describe(words.described({ ...run, total: total(), digits: run.seen, committed }));
+    describe();
   }
+  language.follow((chosen) => {
+    root.lang = chosen;
+    controls.name();
+    controls.show(run);
+    chart.name({ loss: say("loss"), accuracy: say("accuracy"), digits: say("digits") });
+    nameLegend();
+    found.textContent = say("found");
+    tell(fault);
+    count();
+    if (run.seen) describe();
+    pad.speak(chosen);
+  });
   worker.onmessage = ({ data }) => told[data.what](data);
-  worker.onerror = (event) => told.failed({ message: event.message ?? "no module workers" });
+  worker.onerror = (event) => told.failed({ message: event.message ?? event.type });
 }
 
 // --------------------------------------------------------------------------------------- controls
@@ -154,28 +188,35 @@ function createControls(box, on) {
     on.rate(value());
   });
   show();
-  const sequence = choice(Object.entries(words.sequences), "shuffled", on.sequence);
+  const sequence = choice(SEQUENCES.map((key) => [key, ""]), "shuffled", on.sequence);
   const sizes = box.networks.map(({ hidden }) => [hidden, hidden]);
   const hidden = choice(sizes, box.chosen, (size) => on.hidden(Number(size)));
-  const start = button(words.start, on.start, "first");
-  const step = button(words.step, on.step);
-  const reset = button(words.reset, on.reset);
-  const named = make("span", {}, words.rate, " ", shown);
+  const start = button(on.start, "first");
+  const step = button(on.step);
+  const reset = button(on.reset);
+  const [rateText, sequenceText, hiddenText] = ["", "", ""].map(() => make("span", {}));
   const root = make("div", { class: "train-controls" });
   root.append(
-    make("label", { class: "train-rate" }, named, rate),
-    make("label", {}, make("span", {}, words.sequence), sequence),
-    ...(sizes.length > 1 ? [make("label", {}, make("span", {}, words.hidden), hidden)] : []),
+    make("label", { class: "train-rate" }, make("span", {}, rateText, " ", shown), rate),
+    make("label", {}, sequenceText, sequence),
+    ...(sizes.length > 1 ? [make("label", {}, hiddenText, hidden)] : []),
     make("div", { class: "train-buttons" }, start, step, reset),
   );
   function update({ going, ready }) {
-    start.textContent = going ? words.pause : words.start;
+    start.textContent = say(going ? "pause" : "start");
     for (const one of [start, reset]) one.disabled = !ready;
     step.disabled = going || !ready;
     hidden.disabled = !ready;
   }
+  function name() {
+    const named = [[rateText, "rate"], [sequenceText, "sequence"], [hiddenText, "hidden"]];
+    for (const [element, key] of [...named, [step, "step"], [reset, "reset"]]) {
+      element.textContent = say(key);
+    }
+    for (const one of sequence.options) one.textContent = say(`sequence_${one.value}`);
+  }
   update({ going: false, ready: false });
-  return { root, show: update };
+  return { root, show: update, name };
 }
 
 function choice(options, chosen, act) {
@@ -186,32 +227,32 @@ function choice(options, chosen, act) {
   return select;
 }
 
-function button(text, act, name) {
-  const element = make("button", { type: "button", class: name ?? "" }, text);
+function button(act, name) {
+  const element = make("button", { type: "button", class: name ?? "" });
   element.addEventListener("click", act);
   return element;
 }
 
-function legend(committed) {
-  const list = make("ul", { class: "train-legend" });
-  const names = { ...words.legend, committed: words.legend.committed(committed) };
-  for (const [name, text] of Object.entries(names)) {
-    list.append(make("li", {}, make("i", { class: name }), text));
+function createLegend(committed) {
+  const texts = Object.fromEntries(["own", "earlier", "committed"].map((key) => [key, make("span", {})]));
+  const legend = make("ul", { class: "train-legend" });
+  for (const [name, text] of Object.entries(texts)) {
+    legend.append(make("li", {}, make("i", { class: name }), text));
   }
-  return list;
-}
-
-function folded(summary, text) {
-  return make("details", {}, make("summary", {}, summary), make("p", {}, text));
+  const nameLegend = () => {
+    for (const [key, text] of Object.entries(texts)) text.textContent = say(key, { name: committed });
+  };
+  return { legend, nameLegend };
 }
 
 // ---------------------------------------------------------------------------------------- drawing
 
-/** Build the pad whose drawings the network reads: {root, begin, answered, readAgain}. */
+/** Build the pad whose drawings the network reads: {root, begin, speak, answered, readAgain}. */
 function createReader(order) {
   const root = make("div", { class: "train-pad" });
   const shift = make("input", { type: "range", min: -FARTHEST, max: FARTHEST, step: 1, value: 0 });
-  const shown = make("b", {}, words.shifted(0));
+  const shown = make("b", {});
+  const [draw, drawing, shiftText] = ["strong", "span", "span"].map((tag) => make(tag, {}));
   let drawn = null; // {image, number}
   let asked = 0; // when the network was asked last
   let pad;
@@ -222,17 +263,23 @@ function createReader(order) {
     order("read", { image: shifted(drawn.image, Number(shift.value)), id: drawn.number });
   }
   shift.addEventListener("input", () => {
-    shown.textContent = words.shifted(Number(shift.value));
-    shift.setAttribute("aria-valuetext", shown.textContent);
+    nameShift();
     ask();
   });
+  function nameShift() {
+    const right = Number(shift.value);
+    const key = right ? (right > 0 ? "shift_right" : "shift_left") : "shift_none";
+    shown.textContent = say(key, { pixels: Math.abs(right) });
+    shift.setAttribute("aria-valuetext", shown.textContent);
+  }
 
   function begin() {
-    root.append(make("p", { class: "train-caption" }, make("strong", {}, words.draw), ". ", words.drawing));
+    root.append(make("p", { class: "train-caption" }, draw, ". ", drawing));
     follow(root);
     pad = createPad(root, {
+      words: language.table,
       sources: [{ name: "", noun: "digit", labels: [] }],
-      silence: words.silence,
+      silence: "silence_network",
       patience: 8000,
       onDrawing(canvas, { number }) {
         try {
@@ -245,8 +292,14 @@ function createReader(order) {
         }
       },
     });
-    const label = make("span", {}, words.shift, ": ", shown);
+    const label = make("span", {}, shiftText, ": ", shown);
     root.append(make("label", { class: "train-shift" }, label, shift));
+  }
+  function speak(chosen) {
+    pad.speak(chosen);
+    const named = [[draw, "draw"], [drawing, "drawing"], [shiftText, "shift"]];
+    for (const [element, key] of named) element.textContent = say(key);
+    nameShift();
   }
 
   function answered({ logits, id }) {
@@ -260,7 +313,7 @@ function createReader(order) {
     pad.show({ number: id, sure, choices: choices.slice(0, 5), seen: picture, side: SIDE });
   }
   const readAgain = (now) => (now || performance.now() - asked > AGAIN) && ask();
-  return { root, begin, answered, readAgain };
+  return { root, begin, speak, answered, readAgain };
 }
 
 function shifted(image, right) {

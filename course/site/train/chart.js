@@ -9,18 +9,18 @@ const KEPT = 3; // earlier runs that stay in sight
  *
  * @param {HTMLElement} root
  * @param {object} options
- *   words: {loss, accuracy, digits}, the titles and the name of the axis below.
  *   least, most: the ends of that axis, which is logarithmic.
  *   committed: [[digits, accuracy], ...], drawn below the reader's run.
- * @returns {{loss(digits, value), accuracy(digits, value), restart(), describe(text)}}
+ * @returns {{loss(digits, value), accuracy(digits, value), restart(), name(words), describe(text)}}
+ *   name({loss, accuracy, digits}): the titles, and the name of the axis below.
  */
-export function createChart(root, { words, least, most, committed }) {
+export function createChart(root, { least, most, committed }) {
   const x = (digits) => {
     const share = Math.log(Math.max(digits, least) / least) / Math.log(most / least);
     return EDGE.left + share * (WIDTH - EDGE.left - EDGE.right);
   };
-  const loss = panel(root, { title: words.loss, below: words.digits, x, most, least, top: 3 });
-  const share = panel(root, { title: words.accuracy, below: words.digits, x, most, least, top: 1 });
+  const loss = panel(root, { x, most, least, top: 3 });
+  const share = panel(root, { x, most, least, top: 1 });
   share.line("committed").set(committed.map(([digits, value]) => [x(digits), value]));
 
   let lines = [loss.line("own"), share.line("own")];
@@ -37,16 +37,22 @@ export function createChart(root, { words, least, most, committed }) {
       } else for (const line of lines) line.remove();
       lines = [loss.line("own"), share.line("own")];
     },
+    name(words) {
+      loss.name(words.loss, words.digits);
+      share.name(words.accuracy, words.digits);
+    },
     describe: (text) => share.svg.setAttribute("aria-label", text),
   };
 }
 
-function panel(root, { title, below, x, most, least, top }) {
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
+function panel(root, { x, most, least, top }) {
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
   const floor = HEIGHT - EDGE.bottom;
   const y = (value) => floor - (Math.min(Math.max(value, 0), top) / top) * (floor - EDGE.top);
   const text = (words, more) => svg.append(make("text", more, words));
-  text(title, { x: 0, y: 12, class: "title" });
+  const title = make("text", { x: 0, y: 12, class: "title" });
+  const below = make("text", { x: WIDTH - EDGE.right, y: HEIGHT - 4, "text-anchor": "end" });
+  svg.append(title, below);
   for (let part = 0; part <= 4; part++) {
     const value = (top * part) / 4;
     svg.append(make("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(value), y2: y(value) }));
@@ -57,9 +63,13 @@ function panel(root, { title, below, x, most, least, top }) {
     const [short, unit] = digits >= 1e6 ? [digits / 1e6, "M"] : digits >= 1e3 ? [digits / 1e3, "k"] : [digits, ""];
     text(`${short}${unit}`, { x: x(digits), y: floor + 15, "text-anchor": "middle" });
   }
-  text(below, { x: WIDTH - EDGE.right, y: HEIGHT - 4, "text-anchor": "end" });
   root.append(svg);
-  return { svg, line: (name) => createLine(svg, name, y) };
+  const name = (above, axis) => {
+    title.textContent = above;
+    below.textContent = axis;
+    svg.setAttribute("aria-label", above);
+  };
+  return { svg, name, line: (name) => createLine(svg, name, y) };
 }
 
 /** A line that keeps one point a column of pixels: the mean of what comes there, or the last. */
