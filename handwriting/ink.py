@@ -91,7 +91,7 @@ def to_mnist(picture: Picture) -> Steps:
     """
     one = found(picture)
     if (count := several(one.crop)[0]) > 1:
-        raise refused("several", f"{count} ")
+        raise InkError(f"{one.name}: {refused('several', f'{count} ')}")
     return _as_mnist(one)
 
 

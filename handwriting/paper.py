@@ -61,6 +61,7 @@ class Found:
     crop: np.ndarray  # uint8 `[h, w]`, the character alone
     box: tuple[float, ...]  # left, top, right, bottom, as shares of the picture's sides
     doubt: float  # whether that is all of one character, from 0 to 1
+    name: str  # what to call the picture in an error
 
 
 def found(picture: Picture) -> Found:
@@ -69,8 +70,8 @@ def found(picture: Picture) -> Found:
     Raises:
         InkError: the picture cannot be read, is too large or too small, or shows no character.
     """
-    look, doubt = _best_look(picture)
-    return Found(look.ink, cut(_closer(look)), look.within(look.box), doubt)
+    look, doubt, name = _best_look(picture)
+    return Found(look.ink, cut(_closer(look)), look.within(look.box), doubt, name)
 
 
 def all_found(picture: Picture) -> list[Found]:
@@ -78,15 +79,15 @@ def all_found(picture: Picture) -> list[Found]:
 
     Raises an InkError as `found` does.
     """
-    look, _ = _best_look(picture, many=True)
+    look, _, name = _best_look(picture, many=True)
     return [
-        Found(look.ink, crop, look.within(box), 0.6 * bool(rim(near).any()))
+        Found(look.ink, crop, look.within(box), 0.6 * bool(rim(near).any()), name)
         for crop, box, near in separate(look.ink)
     ]
 
 
-def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
-    """Return what explains a picture best, and the doubt; `many` characters may be on it.
+def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
+    """Return what explains a picture best, the doubt and a name; `many` characters may be on it.
 
     Raises an InkError as `found` does.
     """
@@ -108,7 +109,7 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float]:
             break
     if best is None or (best[1] > TOO_MUCH and not many):
         raise InkError(f"{name}: {first or refused('unclear')}") from None
-    return best
+    return *best, name
 
 
 def _shares(size: tuple[int, int]) -> np.ndarray:
