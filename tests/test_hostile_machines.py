@@ -350,7 +350,6 @@ def test_nothing_is_loaded_that_could_run_a_program():
     # Notebook 4 shows on a file of its own what such a file can do, and how to refuse it.
     demonstration = {"pickle", "torch.load without weights_only=True"}
     allowed = {("notebooks/04_a_small_cnn.ipynb", what) for what in demonstration}
-    allowed |= {("notebooks/03_three_layers.ipynb", "exec")}  # of two lines that stand beside it
     # Exercises are checked by executing their solutions, which stand in the chapter.
     allowed |= {("course/exercises.py", what) for what in ("exec", "eval")}
     assert found == allowed
