@@ -4,8 +4,8 @@ import statistics
 from pathlib import Path
 
 from course import promises, results
+from course.elsewhere import links
 from course.results import markdown
-from course.site.elsewhere import links
 from nbhelpers.sources import project_folder, written
 
 MAIN = (  # the models that the README shows

@@ -19,7 +19,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from course.site import build, elsewhere, extension, texts
+from course import elsewhere
+from course.site import build, extension, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "course" / "site"

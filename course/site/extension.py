@@ -16,7 +16,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-from course.site import elsewhere, texts, training
+from course import elsewhere
+from course.site import texts, training
 
 CHAPTERS = "notebooks/"
 UNDESCRIBED = "A figure that the notebook does not describe."  # in copies with cells of your own

@@ -1,6 +1,6 @@
 """Where a chapter runs without installing anything: Colab, Codespaces, Binder.
 
-`python course/site/elsewhere.py FOLDER` writes what Colab opens; it needs no packages.
+`python course/elsewhere.py FOLDER` writes what Colab opens; it needs no packages.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 FIRST_CELL = """\
 # @title Run this, restart the session once (Matplotlib is newer now), and run it again
 ![ -d {0} ] || git clone -q --filter=blob:none https://github.com/{1} {0}
