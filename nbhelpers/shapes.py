@@ -81,16 +81,13 @@ def place_by_centre_of_mass(images: np.ndarray, side: int) -> np.ndarray:
         images: uint8 `[n, height, width]`, ink is 255, at least one pixel of ink each.
         side: of the squares, in pixels.
     """
-    n, height, width = images.shape
-    mass = images.astype(np.float64)
-    total = mass.sum((1, 2))
-    row = mass.sum(2) @ np.arange(height) / total
-    column = mass.sum(1) @ np.arange(width) / total
-    top = np.clip((side / 2 - row).round().astype(int), 0, side - height)
-    left = np.clip((side / 2 - column).round().astype(int), 0, side - width)
-    squares = np.zeros((n, side, side), images.dtype)
-    for square, image, y, x in zip(squares, images, top, left, strict=True):
-        square[y : y + height, x : x + width] = image
+    from scipy.ndimage import center_of_mass  # with all of ndimage, which most do without
+
+    squares = np.zeros((len(images), side, side), images.dtype)
+    for square, image in zip(squares, images, strict=True):
+        moved = np.rint(side / 2 - np.array(center_of_mass(image))).astype(int)
+        y, x = np.clip(moved, 0, side - np.array(image.shape))
+        square[y : y + len(image), x : x + image.shape[1]] = image
     return squares
 
 

@@ -188,9 +188,9 @@ def test_the_packages_stay_small_enough_to_be_read():
     ours = package | modules("handwriting/**/*.py", "course/**/*.py", "data/*.py", "findings/*.py")
     long = {name: lines({name: text}) for name, text in ours.items()}
     assert {name: count for name, count in long.items() if count > 450} == {}
-    # 3,000 and 7,500, tests 8,000, when the house was rebuilt. Since then it reads everyday photos,
-    # trains in pages, checks exercises, audits labels and makes a book.
-    assert lines(package) <= 3_020 and lines(flat) <= 2_500
+    assert lines(package) <= 3_000 and lines(flat) <= 2_500
+    # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
+    # pages, checks exercises, audits labels and makes a book.
     assert lines(ours) <= 9_420
     assert lines(modules("tests/**/*.py")) <= 9_300
 
