@@ -74,11 +74,11 @@ def run(
     here = profile.current()
     build = root / "build" / here.place
     paths = find(root / "notebooks", wanted)
-    print(f"profile {here.name} on {here.device}; copies go to {build}")
     jobs = jobs or (1 if publish or here.device.type != "cpu" else 2)
     if here.device.type == "cpu":
         jobs = min(jobs, torch.get_num_threads())
     with alone(build):
+        print(f"profile {here.name} on {here.device}; copies go to {build}", flush=True)
         started = time.perf_counter()
         rows = [_end(row, build, here, publish) for row in _rows(paths, jobs, build, here, force)]
         if not wanted and all(row.executed and not row.error for row in rows):

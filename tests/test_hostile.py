@@ -263,7 +263,9 @@ print(json.dumps([
     "Hostile conditions", "Of two runs at once, the second says so and leaves the first alone"
 )
 def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
-    waits = "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.05)"
+    waits = """import pathlib, time
+end = time.monotonic() + 60  # so that a run which is let in by mistake fails, and does not hang
+while not pathlib.Path('../go').exists() and time.monotonic() < end: time.sleep(0.05)"""
     folder = checkout(tmp_path / "course", waits, "print('done')")
     command = [sys.executable, "-m", "course", "run"]
     options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
@@ -272,7 +274,7 @@ def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv(name, value)
     with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
         try:
-            assert first.stdout.readline()  # printed with the name of the notebook that now begins
+            assert first.stdout.readline()  # the first has begun, and keeps others out
             second = main(["run"])  # in this process, which has imported all that it needs
         finally:
             (folder / "go").touch()
