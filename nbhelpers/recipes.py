@@ -136,10 +136,8 @@ def resnet18(
 
     train = data.subset(dataset.train, run.size("resnet18_train"), run.seed)
     weights = vision.scratch(train)
-    dls = vision.dataloaders(
-        replace(dataset, train=train), run.side("resnet"), 64,
-        statistics=weights.statistics, device=run.device, seed=seed,
-    )  # fmt: skip
+    how = {"statistics": weights.statistics, "device": run.device, "seed": seed}
+    dls = vision.dataloaders(replace(dataset, train=train), run.side("resnet"), 64, **how)
     folder = records.artifacts_folder(run, dataset) / "10"
     torch.manual_seed(seed)
     learn = vision.learner(dls, "resnet18", weights, folder, run.precision, checkpoint, ps=0.1)

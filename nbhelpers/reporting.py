@@ -68,15 +68,10 @@ def curves_figure(histories: Sequence[History], title: str | None = None) -> Fig
         epochs = np.arange(1, history.epochs + 1)
         for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
             for part, line in (("train", "--"), ("validation", "-")):
-                axis.plot(
-                    epochs,
-                    getattr(history, f"{part}_{what}"),
-                    line,
-                    color=f"C{number}",
-                    marker="o" if history.epochs == 1 else None,
-                    fillstyle="none" if part == "train" else "full",
-                    label=f"{history.name}, {part}" if len(histories) > 1 else part,
-                )
+                how = {"color": f"C{number}", "marker": "o" if history.epochs == 1 else None}
+                how["fillstyle"] = "none" if part == "train" else "full"
+                how["label"] = f"{history.name}, {part}" if len(histories) > 1 else part
+                axis.plot(epochs, getattr(history, f"{part}_{what}"), line, **how)
             axis.set(xlabel="epoch", ylabel=what)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].legend(fontsize=8)

@@ -1,5 +1,7 @@
 """A faster convolution, on a CPU, for images that have shrunk to a few pixels."""
 
+import functools
+
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
@@ -10,7 +12,8 @@ class SmallMapConv2d(nn.Conv2d):
     """A convolution that is computed as one matrix product where its output is at most 4×4.
 
     Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and there torch's own
-    convolution is slow on a CPU, most of all in bfloat16. On a GPU it is left alone.
+    convolution is slow on a CPU, most of all in bfloat16, or where each channel has its own kernel
+    (depthwise): there it is one small product a channel. On a GPU it is left alone.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -21,6 +24,14 @@ class SmallMapConv2d(nn.Conv2d):
         width = (images.shape[3] + 2 * left - columns) // right + 1
         if not images.is_cpu or max(height, width) > 4 or torch.compiler.is_exporting():
             return super().forward(images)
+        if self.groups > 1:
+            places = _places(images.shape[2:], self.kernel_size, self.stride, self.padding)
+            matrices = (self.weight.flatten(1) @ places.to(self.weight)).unflatten(
+                1, (-1, height * width)
+            )
+            result = (images.transpose(0, 1).flatten(2) @ matrices).unflatten(2, (height, width))
+            result = result if self.bias is None else result + self.bias[:, None, None, None]
+            return result.transpose(0, 1)
         if images.shape[2:] == (1, 1):  # all else of the kernel meets padding
             return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
                 :, :, None, None
@@ -29,6 +40,23 @@ class SmallMapConv2d(nn.Conv2d):
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
         seen = _Patches.apply(padded, self.kernel_size, self.stride)
         return functional.linear(seen, kernel, self.bias).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _places(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> torch.Tensor:
+    """Return float32 `[numbers of a kernel, inputs * outputs]`, 1 where one takes one to the other.
+
+    A channel's kernel times this is the matrix of that channel's convolution.
+    """
+    one_pixel = torch.eye(size[0] * size[1]).view(-1, 1, *size)
+    one_number = torch.eye(kernel[0] * kernel[1]).view(-1, 1, *kernel)
+    found = functional.conv2d(one_pixel, one_number, stride=stride, padding=padding)
+    return found.transpose(0, 1).flatten(1)
 
 
 class _Patches(torch.autograd.Function):
@@ -69,15 +97,15 @@ class _Patches(torch.autograd.Function):
 
 
 def fast_on_small_maps(model: nn.Module) -> nn.Module:
-    """Let each plain convolution of `model` work as `SmallMapConv2d`; return `model`.
+    """Let each plain or depthwise convolution of `model` be a `SmallMapConv2d`; return `model`.
 
-    Its parameters stay the ones they are, under the names they have. Convolutions with groups,
-    dilation or padding by anything but a number of zeros stay torch's.
+    Its parameters stay the ones they are, under the names they have. Convolutions with other
+    groups, dilation or padding by anything but a number of zeros stay torch's.
     """
     for module in model.modules():
         if (
             type(module) is nn.Conv2d
-            and module.groups == 1
+            and (module.groups == 1 or module.groups == module.in_channels == module.out_channels)
             and module.dilation == (1, 1)
             and module.padding_mode == "zeros"
             and not isinstance(module.padding, str)

