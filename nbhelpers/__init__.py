@@ -8,8 +8,7 @@ The map of the room; what stands below may import what stands above, and nothing
   `font`, and `synthetic` writers who stand in for it).
 - `augmentation` changes training images at random; `networks` has the notebooks' networks by name;
   `small_maps` makes convolutions of few pixels faster.
-- `training` is the loop of notebook 01, made reusable; `vision` the bridge to fastai, and the only
-  place that imports it.
+- `training` is the loop of notebook 01, made reusable; `vision` alone imports fastai.
 - `records` keeps what was measured; `recipes` has what notebooks 1 to 7 chose, once.
 - `reporting` draws figures and tables, each with words for those who cannot see it.
 

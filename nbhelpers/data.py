@@ -68,8 +68,6 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-# ------------------------------------------------------------------------------------- MNIST
-
 # torchvision's homes and checksums: importing it takes seconds, and nothing else here needs it.
 _MNIST_HOMES = "https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"
 _MNIST_FILES = {  # file name: MD5
@@ -218,15 +216,11 @@ def _show_banner(reason: str) -> None:
     style = "background:#b00020;color:white;font-size:1.2em;padding:1em"
     display(
         Banner(
-            f'<div style="{style}"><b>SAMPLE DATA, not the real set.</b> The real data could not '
-            "be had, so this run shows the course on a small stand-in. Its numbers say nothing "
-            "about the real data.<details><summary>why</summary>"
+            f'<div style="{style}"><b>SAMPLE DATA, not the real set.</b> This run shows the course '
+            "on a small stand-in; its numbers say nothing.<details><summary>why</summary>"
             f'<pre style="color:inherit;background:none">{reason}</pre></details></div>'
         )
     )
-
-
-# ------------------------------------------------------------------------------------ splits
 
 
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
@@ -260,9 +254,6 @@ def subset(split: Split, size: int | None, seed: int) -> Split:
     return split[torch.from_numpy(resample(np.arange(len(split)), replace=False, **options))]
 
 
-# ----------------------------------------------------------------------------------- batches
-
-
 class Batches:
     """Batches of a split, straight from memory: no files, no worker processes.
 
@@ -274,8 +265,7 @@ class Batches:
         batch_size: images a batch.
         shuffle: draw a new order in each epoch, from `seed`; else the order is the split's.
         seed: of the shuffling.
-        mean: subtracted from pixels in 0 to 1, which are then divided by `std`.
-        std: see `mean`.
+        mean, std: what pixels in 0 to 1 lose, and are then divided by.
         device: where batches are delivered; the images are kept there too.
         sides: of the images in pixels, one for each epoch (small images first cost less); the last
             one holds for all later epochs. Without any, images keep their size.

@@ -1,7 +1,4 @@
-"""Figures and tables; each figure has an alternative text made from what it shows.
-
-The style of all figures stands in `notebooks/matplotlibrc`.
-"""
+"""Figures, styled by `notebooks/matplotlibrc` and with alternative texts, and tables."""
 
 import io
 from collections.abc import Sequence

@@ -49,12 +49,6 @@ def form(name: str) -> Form:
     return FORMS[name]
 
 
-def check_proportions(proportions: str) -> None:
-    """Raise a ValueError if `proportions` is neither `kept` nor `adapted`."""
-    if proportions not in ("kept", "adapted"):
-        raise ValueError(f"proportions is {proportions!r}. Expected 'kept' or 'adapted'.")
-
-
 def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Return images uint8 `[n, h, w]` with another height and width, uint8 `[n, *size]`."""
     import torch
@@ -102,7 +96,6 @@ def placed(picture: Image.Image, side: int, proportions: str = "kept") -> np.nda
     Raises:
         ValueError: `proportions` is neither.
     """
-    check_proportions(proportions)
     width, height = fitted(picture.size, side - 2 * max(1, side // 32), proportions)
     square = Image.new("L", (side, side))
     small = picture.resize((width, height), Image.Resampling.BILINEAR)  # anti-aliased if it shrinks
@@ -120,6 +113,8 @@ def fitted(size: tuple[int, int], room: int, proportions: str = "kept") -> tuple
     Source of `adapted`: C.-L. Liu, M. Koga, H. Sako, H. Fujisawa, Aspect Ratio Adaptive
     Normalization for Handwritten Character Recognition, Advances in Multimodal Interfaces, 2000.
     """
+    if proportions not in ("kept", "adapted"):
+        raise ValueError(f"proportions is {proportions!r}. Expected 'kept' or 'adapted'.")
     width, height = size
     ratio = min(size) / max(size)
     if proportions == "adapted":

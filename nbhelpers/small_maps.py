@@ -4,8 +4,10 @@ import functools
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
+
+Pair = tuple[int, int]
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -26,12 +28,10 @@ class SmallMapConv2d(nn.Conv2d):
             return super().forward(images)
         if self.groups > 1:
             places = _places(images.shape[2:], self.kernel_size, self.stride, self.padding)
-            matrices = (self.weight.flatten(1) @ places.to(self.weight)).unflatten(
-                1, (-1, height * width)
-            )
-            result = (images.transpose(0, 1).flatten(2) @ matrices).unflatten(2, (height, width))
-            result = result if self.bias is None else result + self.bias[:, None, None, None]
-            return result.transpose(0, 1)
+            matrices = self.weight.flatten(1) @ places.to(self.weight)
+            seen = images.transpose(0, 1).flatten(2)
+            result = seen @ matrices.unflatten(1, (seen.shape[2], -1))
+            return result.unflatten(2, (height, width)).transpose(0, 1)
         if images.shape[2:] == (1, 1):  # all else of the kernel meets padding
             return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
                 :, :, None, None
@@ -43,12 +43,8 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 @functools.cache
-def _places(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-) -> torch.Tensor:
+@torch.inference_mode(False)  # what is made in that mode cannot be trained with
+def _places(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> torch.Tensor:
     """Return float32 `[numbers of a kernel, inputs * outputs]`, 1 where one takes one to the other.
 
     A channel's kernel times this is the matrix of that channel's convolution.
@@ -67,12 +63,7 @@ class _Patches(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        padded: torch.Tensor,
-        kernel: tuple[int, int],
-        stride: tuple[int, int],
-    ) -> torch.Tensor:
+    def forward(ctx: FunctionCtx, padded: torch.Tensor, kernel: Pair, stride: Pair) -> torch.Tensor:
         """Return `[b, height, width, rows * columns * c]` of `[b, h, w, c]`."""
         ctx.shape, ctx.kernel, ctx.stride = padded.shape, kernel, stride
         (rows, columns), (down, right) = kernel, stride
@@ -81,9 +72,7 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Return the gradient of `padded`."""
         (rows, columns), (down, right) = ctx.kernel, ctx.stride
         height, width = gradient.shape[1:3]
@@ -99,16 +88,13 @@ class _Patches(torch.autograd.Function):
 def fast_on_small_maps(model: nn.Module) -> nn.Module:
     """Let each plain or depthwise convolution of `model` be a `SmallMapConv2d`; return `model`.
 
-    Its parameters stay the ones they are, under the names they have. Convolutions with other
-    groups, dilation or padding by anything but a number of zeros stay torch's.
+    Its parameters stay the ones they are, under the names they have. Depthwise ones with a bias,
+    other groups, dilation and padding by anything but a number of zeros stay torch's.
     """
     for module in model.modules():
-        if (
-            type(module) is nn.Conv2d
-            and (module.groups == 1 or module.groups == module.in_channels == module.out_channels)
-            and module.dilation == (1, 1)
-            and module.padding_mode == "zeros"
-            and not isinstance(module.padding, str)
-        ):
-            module.__class__ = SmallMapConv2d
+        if type(module) is nn.Conv2d and not isinstance(module.padding, str):
+            depthwise = module.weight.shape[:2] == (module.groups, 1) and module.bias is None
+            ours = depthwise or module.groups == 1
+            if ours and module.dilation == (1, 1) and module.padding_mode == "zeros":
+                module.__class__ = SmallMapConv2d
     return model

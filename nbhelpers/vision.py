@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -191,11 +190,10 @@ def _indexed() -> Weights:
         reason = f"ImageNet weights for {_INDEXED} are not here: {path} is missing or was changed"
         raise sources.Unavailable(f"{reason}; install {_INDEXED_IN}==0.1.0 again.")
     model = timm.create_model(_INDEXED)  # it has the same tensors in the same order
-    theirs = torch.load(path, map_location="cpu", weights_only=True).values()
-    body = dict(zip([f"model.{name}" for name in model.state_dict()], theirs, strict=True))
-    body = {name: value for name, value in body.items() if "classifier" not in name}
-    statistics = model.default_cfg["mean"], model.default_cfg["std"]
-    return Weights("ImageNet", statistics, _INDEXED, body)
+    numbers = torch.load(path, map_location="cpu", weights_only=True).values()
+    pairs = [*zip(model.state_dict(), numbers, strict=True)][:-2]  # the last two name the classes
+    body, cfg = {f"model.{name}": value for name, value in pairs}, model.default_cfg
+    return Weights("ImageNet", (cfg["mean"], cfg["std"]), _INDEXED, body)
 
 
 def save_body(learn: Learner, path: Path, name: str) -> None:
@@ -203,9 +201,8 @@ def save_body(learn: Learner, path: Path, name: str) -> None:
     body = {key: value.contiguous() for key, value in learn.model[0].state_dict().items()}
     facts = {"name": name, "architecture": getattr(learn.arch, "__name__", learn.arch)}
     facts["statistics"] = [learn.dls.mean], [learn.dls.std]
-    header = {key: json.dumps(value) for key, value in facts.items()}
     with sources.written(path) as unfinished:
-        unfinished.write_bytes(safetensors.torch.save(body, header))
+        unfinished.write_bytes(safetensors.torch.save(body, {"facts": json.dumps(facts)}))
 
 
 def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weights:
@@ -217,7 +214,7 @@ def load_body(path: Path, hint: str = "Run the notebook that saves it.") -> Weig
     if not path.exists():
         raise sources.Unavailable(f"{path.name} is not here. {hint}")
     with safetensors.safe_open(path, framework="pt") as file:
-        facts = {key: json.loads(value) for key, value in file.metadata().items()}
+        facts = json.loads(file.metadata()["facts"])
         body = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
     statistics = tuple(map(tuple, facts["statistics"]))
     return Weights(facts["name"], statistics, facts["architecture"], body)
@@ -281,18 +278,16 @@ def learner(
 class Bfloat16(nn.Sequential):
     """A model that computes in bfloat16 where that is precise enough; its weights stay float32."""
 
-    # fastai's `to_bf16` does nothing on a CPU, and stays switched on when training is interrupted.
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits float32 `[b, classes]`."""
         with torch.autocast(inputs.device.type, torch.bfloat16):
-            return super().forward(inputs).float()
+            return super().forward(inputs).float()  # `to_bf16` of fastai does nothing on a CPU
 
 
 def _resnet(architecture: str, classes: int) -> nn.Module:
     """Return the network that `learner` trains, untrained, for float32 `[b, 1, height, width]`."""
-    how = {"pretrained": False, "n_in": 1, "ps": 0.2}
-    model = create_vision_model(getattr(torchvision.models, architecture), classes, **how)
-    return fast_on_small_maps(model)
+    make = getattr(torchvision.models, architecture)
+    return fast_on_small_maps(create_vision_model(make, classes, pretrained=False, n_in=1, ps=0.2))
 
 
 ARCHITECTURES = {name: partial(_resnet, name) for name in ("resnet18", "resnet34")}
@@ -381,13 +376,12 @@ class _Checkpoint(_InFits, SkipToEpoch):
         del self.kept  # it must not be exported
 
 
-_NO_MEMORY = re.compile(
-    "out of memory|(not|can't) allocate|not enough memory|alloc_failed|bad_alloc"
-    "|could not create a primitive"  # oneDNN, where it finds no room for its working memory
-)
+# The last is oneDNN's, where it finds no room for its working memory.
+_NO_MEMORY = "out of memory|(not|can't) allocate|not enough memory|alloc_failed|bad_alloc"
+_NO_MEMORY += "|could not create a primitive"
 
 
-def lr_find(learn: Learner, batches: int = 100) -> NamedTuple:
+def lr_find(learn: Learner, batches: int = 100) -> tuple[float, ...]:
     """Run fastai's learning-rate finder on so many batches; show its plot, return its `valley`."""
     try:
         return learn.lr_find(num_it=batches)
@@ -414,7 +408,7 @@ def batch_size_that_fits(make: Callable[[int], Learner], largest: int) -> int:
             print(f"Batch size {size}: {reason}.")
             return size
         except (RuntimeError, MemoryError) as error:
-            if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error).lower()):
+            if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, str(error).lower()):
                 raise
         finally:  # the learner refers to itself, and the error, forgotten by now, held on to it
             learn = None

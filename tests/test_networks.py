@@ -43,11 +43,17 @@ def test_networks_are_those_of_the_notebooks(notebook, name, side):
     "kernel, stride", [(3, 1), (3, 2), (1, 1), (1, 2), (7, 2), ((3, 1), (2, 1))]
 )
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (9, 9)])
-def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size, monkeypatch):
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_convolutions_of_small_maps_give_what_torch_s_give(
+    kernel, stride, size, depthwise, monkeypatch
+):
     torch.manual_seed(0)
     padding = tuple(k // 2 for k in kernel) if isinstance(kernel, tuple) else kernel // 2
-    theirs = nn.Conv2d(5, 6, kernel, stride, padding).double()
+    how = {"groups": 5, "bias": False} if depthwise else {}
+    theirs = nn.Conv2d(5, 5 if depthwise else 6, kernel, stride, padding, **how).double()
     (ours,) = small_maps.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
+    with torch.inference_mode():  # what is kept from here must not stop a training
+        ours(torch.rand(1, 5, *size, dtype=torch.double))
     assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
     images = torch.rand(4, 5, *size, dtype=torch.double)
     results = []
@@ -55,7 +61,7 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size,
         inputs = images.clone().requires_grad_()
         outputs = layer(inputs)
         outputs.square().sum().backward()
-        results.append([outputs, inputs.grad, layer.weight.grad, layer.bias.grad])
+        results.append([outputs, inputs.grad, *(p.grad for p in layer.parameters())])
     small = max(results[0][0].shape[2:]) <= 4
     for expected, measured in zip(*results, strict=True):
         torch.testing.assert_close(measured, expected)
@@ -66,6 +72,7 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(kernel, stride, size,
 
 
 def test_other_convolutions_stay_torch_s():
-    others = ({"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "circular"})
+    others = ({"dilation": 2}, {"padding": "same"}, {"padding_mode": "circular"}, {"groups": 2})
+    others += ({"groups": 4},)  # depthwise, but with a bias
     model = nn.Sequential(*(nn.Conv2d(4, 4, 3, **other) for other in others))
     assert {type(layer) for layer in small_maps.fast_on_small_maps(model)} == {nn.Conv2d}

@@ -361,7 +361,7 @@ def test_weights_of_the_index_that_are_altered_or_missing_are_refused(tmp_path, 
 
 
 def test_efficientnet_learns_frozen_and_unfrozen_and_its_body_is_kept(dataset, tmp_path, tables):
-    lite, classes = "efficientnet_lite0", len(CLASSES)
+    lite = "efficientnet_lite0"
     learn = new_learner(dataset, tmp_path, vision.imagenet(lite), of=lite, side=32)
     layers = dict(learn.model[0].named_modules())
     assert layers["model.conv_stem"].weight.shape == (32, 1, 3, 3)

@@ -65,9 +65,6 @@ TEST = _archives(
 )
 
 
-# ---------------------------------------------------------------------------------- the data set
-
-
 def tamil(
     run: Profile, side: int = 64, split: str = "official", proportions: str = "adapted"
 ) -> Dataset:
@@ -139,8 +136,6 @@ def _written_by_synthetic_writers() -> Path:
     return sources.kept(path, lambda: path if path.exists() else None, synthetic.write)
 
 
-# ---------------------------------------------------------------------------------- the importer
-
 _ENDINGS = (".tif", ".tiff")
 _N = "([0-9]{1,9})"  # longer numbers fit no array
 _NAME = re.compile(  # usr_26/154t05.tiff, 154t05.usr_26.tiff, 154u026t05.tiff or 00042.tiff
@@ -200,7 +195,7 @@ def _split(source: Path, arrays: dict[str, np.ndarray]) -> Split:
 
 def _read(source: Path, side: int, proportions: str) -> dict[str, np.ndarray]:
     """Return the columns of a `Split`, and `damaged`: which images are, and what is wrong."""
-    shapes.check_proportions(proportions)
+    shapes.fitted((1, 1), 1, proportions)  # raises what would else be an error of every image
     letters, numbers, truth, damaged, skipped = [], set(), {}, [], 0
     for name, content in _files(source):
         base = name.rpartition("/")[2].lower()

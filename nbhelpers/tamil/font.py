@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.filterPen import DecomposingFilterPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -94,9 +93,7 @@ def build_font(path: Path) -> None:
     rules = "\n".join(
         f"sub {' '.join(characters[ord(c)] for c in text)} by class{n};" for n, text in joined
     )
-    addOpenTypeFeaturesFromString(
-        font.font, f"languagesystem DFLT dflt;\nfeature ccmp {{\n{rules}\n}} ccmp;"
-    )
+    font.addOpenTypeFeatures(f"languagesystem DFLT dflt;\nfeature ccmp {{\n{rules}\n}} ccmp;")
     font.save(path)
 
 
