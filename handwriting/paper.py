@@ -97,6 +97,8 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     for view, longest, kind, guess in _views(whole):
         if isinstance(kind, str) and kind in STROKES and not (best and best[0].soft):
             continue
+        if best and guess >= best[1]:  # it cannot win
+            continue
         try:
             look = _look(view, FINER if many else longest, kind, many)
         except InkError as error:
@@ -131,9 +133,10 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     """Yield what to look at, at which longest side, the kind of paper, and what is guessed."""
     colour, shares = whole
     yield whole, WORKING, "smooth", 0.0
-    straight = [(surface, shares @ onto) for surface, onto in surfaces(colour)]
-    for surface in straight:
-        yield surface, WORKING, "smooth", 0.0
+    straight: list[View] = []
+    for surface, onto in surfaces(colour):
+        straight.append((surface, shares @ onto))
+        yield straight[-1], WORKING, "smooth", 0.0
     for view in (whole, *straight):
         if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0

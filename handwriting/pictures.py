@@ -73,8 +73,8 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
         raise InkError(f"{name}: {TOO_MANY}") from None
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
-    if picture.format in ("JPEG", "MPO"):
-        picture.draft(None, (LARGE, LARGE))  # decode a large photo at half its size or less
+    if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
+        picture.draft(None, _within(picture.size, LARGE))
     _check_size(*picture.size, name)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # which is a phone's JPEG with a preview
@@ -86,9 +86,13 @@ def within(picture: Image.Image, longest: int) -> Image.Image:
     """Shrink the picture until its longer side is at most `longest` pixels."""
     if max(picture.size) <= longest:
         return picture
-    scale = longest / max(picture.size)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    size = _within(picture.size, longest)
     return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    width, height = (max(1, round(side * longest / max(size))) for side in size)
+    return width, height
 
 
 def _read(picture: Path | str | bytes, name: str) -> bytes:
