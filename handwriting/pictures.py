@@ -74,7 +74,7 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
     if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
-        picture.draft(None, _within(picture.size, LARGE))
+        picture.draft(None, [side * LARGE // max(picture.size) for side in picture.size])
     _check_size(*picture.size, name)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # which is a phone's JPEG with a preview
@@ -86,13 +86,9 @@ def within(picture: Image.Image, longest: int) -> Image.Image:
     """Shrink the picture until its longer side is at most `longest` pixels."""
     if max(picture.size) <= longest:
         return picture
-    size = _within(picture.size, longest)
+    scale = longest / max(picture.size)
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
     return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-
-
-def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    width, height = (max(1, round(side * longest / max(size))) for side in size)
-    return width, height
 
 
 def _read(picture: Path | str | bytes, name: str) -> bytes:

@@ -52,7 +52,7 @@ def _corners(region: np.ndarray) -> np.ndarray | None:
 
     None for what is no surface: not straight all around, the whole picture, or empty.
     """
-    whole = filled(region)
+    whole = ndimage.binary_fill_holes(region)
     hull = hull_of(whole)
     area = area_of(hull)
     if not SHARE[0] * region.size < area < SHARE[1] * region.size:
@@ -70,15 +70,6 @@ def _corners(region: np.ndarray) -> np.ndarray | None:
     if area_of(corners) > 1.15 * area or sides.max() > 4 * sides.min():
         return None
     return np.roll(corners, -int(corners.sum(1).argmin()), 0)
-
-
-def filled(mask: np.ndarray) -> np.ndarray:
-    """Return a mask bool `[h, w]` with its holes, as ndimage.binary_fill_holes, but sooner."""
-    parts, count = ndimage.label(~mask)
-    inside = np.ones(count + 1, bool)
-    for edge in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
-        inside[edge] = False
-    return mask | inside[parts]
 
 
 def hull_of(mask: np.ndarray) -> np.ndarray:
@@ -144,7 +135,7 @@ def _straightened(
     how = Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BILINEAR
     straight = picture.transform(tuple(size.tolist()), *how)
     how = Image.Transform.PERSPECTIVE, perspective(onto, inner / scale), Image.Resampling.BILINEAR
-    whole = filled(region)
+    whole = ndimage.binary_fill_holes(region)
     outside = Image.fromarray(~ndimage.binary_dilation(whole, iterations=1))
     mask = outside.convert("L").transform(straight.size, *how)
     if np.asarray(mask).mean() > 1:
