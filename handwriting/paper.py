@@ -1,7 +1,6 @@
 """Find the character on a picture: take the paper away, and ruled lines, and specks."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -99,8 +98,10 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     best, refusals = None, []
     for view, longest, kind, guess in _views(whole):
         shaded = best[0].soft if best else str(refused("filled")) in refusals
-        if isinstance(kind, str) and kind in STROKES and not shaded:
-            continue
+        if isinstance(kind, str) and kind in STROKES:
+            if not shaded:
+                continue
+            guess += 0.3 * (best is None)
         if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
             continue  # it cannot win, or shows the same shadow
         try:
@@ -217,9 +218,8 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     largest = np.bincount(ndimage.label(mask, EIGHT)[0].ravel())[1:].max()
     if rough and (steepest < 0.18 * level or not free or largest < SPECK):
         raise refused("shadow")
-    if (
-        longest > WORKING or wide
-    ) and not free:  # a rule, rather; a large character was seen before
+    # A rule, rather; a large character was seen before.
+    if (longest > WORKING or wide) and not free:
         raise refused("unclear")
     plate = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
     if plate and steepest * pen < (3 if plain else 6) * level:
@@ -353,19 +353,18 @@ def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
     half = faint[:height, :width].reshape(height // 2, 2, width // 2, 2).any((1, 3))
     near_axis = np.radians(np.arange(-8, 8.1, 0.5))
     ruled = np.zeros_like(half)
-    rows, columns = np.float32(np.nonzero(half))
-    grid = [np.float32(place) for place in np.ogrid[: half.shape[0], : half.shape[1]]]
+    rows, columns = np.nonzero(half)
+    grid = np.arange(half.shape[0])[:, None], np.arange(half.shape[1])
     for angles, reaches in ((near_axis, reached[:2]), (near_axis + np.pi / 2, reached[2:])):
         if not all(reaches):
             continue
         length = half.shape[0] if angles is near_axis else half.shape[1]
         lines = hough_line(half, theta=angles)
         nearest = {"min_distance": 3, "min_angle": 5, "threshold": 0.55 * length}
-        peaks = (values.tolist() for values in hough_line_peaks(*lines, **nearest))
-        for _, angle, offset in zip(*peaks, strict=True):
-            cosine, sine = math.cos(angle), math.sin(angle)
+        for _, angle, offset in zip(*hough_line_peaks(*lines, **nearest), strict=True):
+            cosine, sine = np.cos(angle), np.sin(angle)
             away = np.abs(columns * cosine + rows * sine - offset)
-            along = (rows if angles[0] < 1 else columns)[away < 1.6].astype(int)
+            along = (rows if angles[0] < 1 else columns)[away < 1.6]
             covered = np.bincount(along * 20 // length, minlength=20)[:20] > 0
             beside = np.count_nonzero((away > 4) & (away < 6)) / (4 * length)
             if covered[0] and covered[-1] and covered.sum() >= 16 and beside < 0.35:

@@ -64,7 +64,7 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
-    areas[_underlines(areas, boxes, pen, mask.shape[1])] *= many
+    areas[_underlines(areas, boxes, pen, mask.shape)] *= many
     everything = areas.sum()
     areas[_dirt(areas, boxes, pen)] = 0
     kept, count = areas[parts] > 0, np.count_nonzero(areas)
@@ -126,7 +126,7 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
 
 
 def _underlines(
-    areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float, width: int
+    areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float, shape: tuple[int, ...]
 ) -> np.ndarray:
     """Return the parts that are flat lines below all else, wider than that, and end in sight."""
     kept = np.flatnonzero(areas)
@@ -135,7 +135,8 @@ def _underlines(
     flat = (bottom - top < 0.25 * wide) & (areas[kept] < 1.5 * pen * wide)
     if flat.all():
         return kept[:0]
-    flat &= (wide > 1.2 * (right[~flat].max() - left[~flat].min())) & (left > 0) & (right < width)
+    flat &= wide > 1.2 * (right[~flat].max() - left[~flat].min())
+    flat &= (left > 0) & (right < shape[1]) & (bottom < shape[0])
     return kept[flat & (top > bottom[~flat].max() - pen)]
 
 
