@@ -1,5 +1,6 @@
 """Find the character on a picture: take the paper away, and ruled lines, and specks."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ LEAST = 0.16  # of the longest side: with a smaller one, a character is looked f
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
 LITTLE = 0.15  # doubt, from 0 to 1, with which a picture is looked at no further
+SPECK = 40  # what is smaller, in pixels, cannot be told from rough paper
 TOO_MUCH = 0.75  # doubt with which it is refused
 
 # The paper is a smooth surface; or that with a relief, as if crumpled; or what is around dark
@@ -93,14 +95,19 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     """
     colour, name = opened(picture)
     whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
-    best, first = None, None
+    best, refusals = None, []
     for view, longest, kind, guess in _views(whole):
-        if isinstance(kind, str) and kind in STROKES and not (best and best[0].soft):
-            continue
+        shaded = best[0].soft if best else str(refused("filled")) in refusals
+        if isinstance(kind, str) and kind in STROKES:
+            if not shaded:
+                continue
+            guess += 0.3 * (best is None)
+        if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
+            continue  # it cannot win, or shows the same shadow
         try:
             look = _look(view, FINER if many else longest, kind, many)
         except InkError as error:
-            first = first or error
+            refusals.append(str(error))
             continue
         doubt = min(1.0, look.doubt + guess)
         if best is None or doubt < best[1]:
@@ -108,7 +115,7 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
         if doubt < LITTLE:
             break
     if best is None or (best[1] > TOO_MUCH and not many):
-        raise InkError(f"{name}: {first or refused('unclear')}") from None
+        raise InkError(f"{name}: {[*refusals, refused('unclear')][0]}") from None
     return *best, name
 
 
@@ -131,9 +138,10 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     """Yield what to look at, at which longest side, the kind of paper, and what is guessed."""
     colour, shares = whole
     yield whole, WORKING, "smooth", 0.0
-    straight = [(surface, shares @ onto) for surface, onto in surfaces(colour)]
-    for surface in straight:
-        yield surface, WORKING, "smooth", 0.0
+    straight: list[View] = []
+    for surface, onto in surfaces(colour):
+        straight.append((surface, shares @ onto))
+        yield straight[-1], WORKING, "smooth", 0.0
     for view in (whole, *straight):
         if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0
@@ -172,10 +180,11 @@ def _closer(look: Look) -> np.ndarray:
         return look.ink
     box = (look.box + 0.4 * longer * np.array([-1, -1, 1, 1])) * scale
     near = look.view.crop(np.clip(box, 0, [*look.view.size] * 2).round().astype(int).tolist())
-    try:
-        return _look((near, look.onto), WORKING, look.kind).ink
-    except InkError:
-        return look.ink  # what was seen from afar will do
+    with contextlib.suppress(InkError):
+        closer = _look((near, look.onto), WORKING, look.kind)
+        if closer.doubt <= TOO_MUCH:
+            return closer.ink
+    return look.ink  # what was seen from afar will do
 
 
 def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
@@ -195,8 +204,10 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     if noise > 1:
         strength = ndimage.gaussian_filter(strength, 0.7)
         noise = _noise(strength, limit)
-    mask, pen, doubt = character(_mask(strength, noise, rough or wide is not None), many)
-    level = float(np.median(strength[mask]))
+    inked = _mask(strength, noise, rough or wide is not None)
+    mask, pen, doubt = character(inked, many)
+    level = float(np.median(strength[mask & inked]))
+    strength[mask & ~inked] = level  # the inside of an outline
     box = bounds(mask)
     steepest, soft = _edge(
         *(values[box[1] : box[3], box[0] : box[2]] for values in (mask, strength))
@@ -204,11 +215,11 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     if soft:  # part of it is a shadow
         doubt = max(doubt, 0.35)
     free = not rim(mask).any()
-    if rough and (steepest < 0.18 * level or not free):
+    largest = np.bincount(ndimage.label(mask, EIGHT)[0].ravel())[1:].max()
+    if rough and (steepest < 0.18 * level or not free or largest < SPECK):
         raise refused("shadow")
-    if (
-        longest > WORKING or wide
-    ) and not free:  # a rule, rather; a large character was seen before
+    # A rule, rather; a large character was seen before.
+    if (longest > WORKING or wide) and not free:
         raise refused("unclear")
     plate = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
     if plate and steepest * pen < (3 if plain else 6) * level:
@@ -226,10 +237,10 @@ def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:
 
     The mask is bool, the strength float `[h, w]`, both cut to the mask.
     """
-    steep = np.hypot(*np.gradient(strength))
     edge = mask & ~ndimage.minimum_filter(mask, 3)
-    if not edge.any():  # it fills its box, and ends sharply there
+    if min(mask.shape) < 2 or not edge.any():  # it fills its box, and ends sharply there
         return np.inf, False
+    steep = np.hypot(*np.gradient(strength))
     least, usual = np.quantile(ndimage.maximum_filter(steep, 3)[edge], [0.1, 0.8])
     return float(np.percentile(steep[mask], 99)), bool(least < 0.5 * usual)
 
@@ -240,12 +251,7 @@ def _around_strokes(values: np.ndarray, wide: float) -> np.ndarray:
     Strokes are at most so `wide`, as a share of the picture's longer side.
     """
     side = 1 + 2 * round(wide / 2 * max(values.shape))
-    return np.stack(
-        [
-            ndimage.gaussian_filter(ndimage.grey_closing(values[:, :, band], (side, side)), 2)
-            for band in range(3)
-        ]
-    )
+    return ndimage.grey_closing(values, (side, side, 1)).transpose(2, 0, 1)
 
 
 def _noise(strength: np.ndarray, most: float) -> float:

@@ -12,6 +12,8 @@ from handwriting.surface import area_of, hull_of, quadrilateral
 from nbhelpers.shapes import INK, REFUSALS
 
 MOST_PARTS = INK["most_parts"]  # of one character, dots and broken strokes included
+MOST_HOLES = 20  # in one character; a loop or two, and pinholes; noise has hundreds
+OUTLINE = 0.36  # doubt whether lines are the outline of strokes
 MANY_PARTS = 100  # of a page's characters
 Placed = tuple[np.ndarray, np.ndarray, np.ndarray]  # a crop, its box, its pixels; see `separate`
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together, too
@@ -59,11 +61,10 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
-    if not areas.any():
-        raise refused("unclear")
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
+    areas[_underlines(areas, boxes, pen, mask.shape)] *= many
     everything = areas.sum()
     areas[_dirt(areas, boxes, pen)] = 0
     kept, count = areas[parts] > 0, np.count_nonzero(areas)
@@ -75,13 +76,40 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     longer = max(around[2:] - around[:2])
     if 2 * depth.max() > 0.85 * longer or rim(kept).mean() > 0.45 or _is_plate(kept):
         raise refused("filled")
+    left, top, right, bottom = around
+    outlined = 0.0 if many else _outlined(kept[top:bottom, left:right], pen)
     doubt = max(
+        outlined,
         0.9 * _framed(parts, areas, boxes, pen),
         2 * (1 - areas.sum() / everything) + 0.08 * max(0, count - 3) * (not many),
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and _sides(kept) < 3),
         0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
     )
-    return kept, pen, min(1.0, doubt)
+    return kept, pen, outlined if outlined == OUTLINE else min(1.0, doubt)
+
+
+def _outlined(crop: np.ndarray, pen: float) -> float:
+    """Fill the strokes of a character bool `[h, w]` of which only the outline is drawn, in place.
+
+    Returns the doubt. Raises an InkError if it has too many holes to be a character.
+    """
+    holes, count = ndimage.label(~np.pad(crop, 1))
+    if count > MOST_HOLES + 1:
+        raise refused("unclear")
+    areas = np.bincount(holes.ravel())
+    areas[[0, holes[0, 0]]] = 0
+    if areas.sum() < crop.sum():
+        return 0.0
+    widest = ndimage.maximum(ndimage.distance_transform_edt(holes), holes, range(len(areas)))
+    share = (areas.sum() + crop.sum()) / max(1.0, area_of(hull_of(crop)))  # of a 0, nearly 1
+    long = areas > (3 if share < 0.85 else 4.5) * np.pi * np.square(widest)  # strokes, no loops
+    inside = long[holes[1:-1, 1:-1]]
+    away = ndimage.distance_transform_edt(~inside)[crop]
+    if inside.sum() > 0.7 * areas.sum() and np.quantile(away, 0.9) < 1.6 * pen:
+        crop |= inside
+        return OUTLINE
+    # A ring that touches what is in it.
+    return 0.5 * (count > 2 and share > 0.92)
 
 
 def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np.ndarray:
@@ -97,6 +125,21 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
     return dirt
 
 
+def _underlines(
+    areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the parts that are flat lines below all else, wider than that, and end in sight."""
+    kept = np.flatnonzero(areas)
+    top, left, bottom, right = np.array([box_of(boxes[part - 1]) for part in kept]).T
+    wide = right - left
+    flat = (bottom - top < 0.25 * wide) & (areas[kept] < 1.5 * pen * wide)
+    if flat.all():
+        return kept[:0]
+    flat &= wide > 1.2 * (right[~flat].max() - left[~flat].min())
+    flat &= (left > 0) & (right < shape[1]) & (bottom < shape[0])
+    return kept[flat & (top > bottom[~flat].max() - pen)]
+
+
 def several(crop: np.ndarray) -> tuple[int, float]:
     """Return how many digits ink uint8 `[h, w]` surely shows, and the doubt whether it is one."""
     boxes = [box_of(box) for box in ndimage.find_objects(ndimage.label(crop > 64, EIGHT)[0])]
@@ -109,7 +152,7 @@ def several(crop: np.ndarray) -> tuple[int, float]:
     steps = [after[0] - before[2] for before, after in pairwise(halves)]
     if max(steps, default=0) > 0.08 * high:
         return len(halves), 1.0
-    return 1, 0.6 * (max(gaps, default=-1) > 0 or max(steps, default=-1) >= 0 or wide > 1.35 * high)
+    return 1, 0.6 * (max(gaps, default=-1) > 0 or max(steps, default=-1) >= 0 or wide > 1.25 * high)
 
 
 def separate(ink: np.ndarray) -> list[Placed]:
@@ -224,7 +267,10 @@ def _holes(
 def _outside_frame(
     parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
 ) -> np.ndarray:
-    """Return the frames that have something in them, and all that is in none: else nothing."""
+    """Return the frames that have something in them, and all that is in none: else nothing.
+
+    A frame is a drawn box, or a ring around something as large as a character.
+    """
     within, frames = np.zeros_like(areas), []
     for outer in np.argsort(-areas)[:MOST_PARTS] if len(boxes) > 1 else ():
         place = parts[boxes[outer - 1]] if areas[outer] else np.zeros((1, 1), int)
@@ -236,7 +282,10 @@ def _outside_frame(
         if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.25 * inside.sum():
             continue
         hull = hull_of(mask)
-        if area_of(quadrilateral(hull)) > 0.88 * max(1.0, area_of(hull)):
+        area = max(1.0, area_of(hull))
+        held = max(_longer(boxes[part]) for part in np.flatnonzero(there[1:]))
+        ring = (inside | mask).sum() > 0.92 * area and held > 0.3 * max(place.shape)
+        if ring or area_of(quadrilateral(hull)) > 0.88 * area:
             frames.append(outer)
             within += there
     within[[0, *frames]] = 0
@@ -270,3 +319,7 @@ def box_of(slices: tuple[slice, slice]) -> np.ndarray:
     """Return top, left, bottom, right."""
     rows, columns = slices
     return np.array([rows.start, columns.start, rows.stop, columns.stop])
+
+
+def _longer(slices: tuple[slice, slice]) -> int:
+    return max(side.stop - side.start for side in slices)

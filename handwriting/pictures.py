@@ -73,8 +73,8 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
         raise InkError(f"{name}: {TOO_MANY}") from None
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
-    if picture.format in ("JPEG", "MPO"):
-        picture.draft(None, (LARGE, LARGE))  # decode a large photo at half its size or less
+    if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
+        picture.draft(None, [side * LARGE // max(picture.size) for side in picture.size])
     _check_size(*picture.size, name)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # which is a phone's JPEG with a preview

@@ -40,7 +40,7 @@ def pair(
 ) -> bytes:
     """Return a picture file of two characters, uint8 `[h, w]` each: side by side, or `below`."""
     random = np.random.default_rng(seed)
-    one, other = (wild._enlarged(np.asarray(image), proportions, 160) for image in images)
+    one, other = (wild.enlarged(np.asarray(image), proportions, 160) for image in images)
     if below:
         one, other = one.T, other.T
     gap, edge = random.integers(30, 70), random.integers(40, 60)
@@ -48,7 +48,7 @@ def pair(
     page = np.pad(page, ((0, 0), (edge, edge)))
     page[edge : edge + len(one), edge : edge + one.shape[1]] = one
     page[edge : edge + len(other), -edge - other.shape[1] : -edge] = other
-    return wild._file(wild._painted(page.T if below else page))
+    return wild.encoded(wild.painted(page.T if below else page))
 
 
 def page(images: list[np.ndarray], seed: int, proportions: str = "kept") -> bytes:
@@ -70,7 +70,7 @@ def page(images: list[np.ndarray], seed: int, proportions: str = "kept") -> byte
 
 
 def _ink(image: np.ndarray, proportions: str, longer: float) -> np.ndarray:
-    return wild._enlarged(image, proportions, round(longer))
+    return wild.enlarged(image, proportions, round(longer))
 
 
 def _chosen(colours: tuple, random: np.random.Generator) -> np.ndarray:
@@ -79,9 +79,9 @@ def _chosen(colours: tuple, random: np.random.Generator) -> np.ndarray:
 
 def _photo(values: np.ndarray, random: np.random.Generator, darkest: float = 0.75) -> bytes:
     """Return float `[h, w, 3]` as a phone takes it: uneven light, a little blur, noise, JPEG."""
-    values = values * wild._light(values.shape[:2], random, random.uniform(darkest, 1))
+    values = values * wild.light_on(values.shape[:2], random, random.uniform(darkest, 1))
     values = gaussian_filter(values, (*(random.uniform(0.3, 1),) * 2, 0))
-    return wild._file(values + random.normal(0, random.uniform(1, 4), values.shape), 88)
+    return wild.encoded(values + random.normal(0, random.uniform(1, 4), values.shape), 88)
 
 
 def _lying(
@@ -93,7 +93,7 @@ def _lying(
     random: np.random.Generator,
 ) -> bytes:
     """A sheet on a ground: turned, seen from aside, and now and then partly out of sight."""
-    sheet = wild._on_sheet(_ink(image, proportions, 200), random)
+    sheet = wild.on_sheet(_ink(image, proportions, 200), random)
     paper, pen = _chosen(papers, random), _chosen(INKS, random)
     if random.random() < 0.15:  # chalk or a white pen on a card or board
         paper, pen = _chosen(((35, 35, 38), (30, 60, 45)), random), np.array((235, 235, 230))
@@ -107,7 +107,7 @@ def _lying(
     if random.random() < 0.25:  # an edge or a corner of the sheet lies outside
         middle += random.choice([-1, 1], 2) * room * random.uniform(0, 0.14, 2)
     size = room.astype(int)
-    grain = wild._grain((size[1], size[0]), random) + gaussian_filter(
+    grain = wild.grain_of((size[1], size[0]), random) + gaussian_filter(
         4 * random.standard_normal((size[1], size[0])), (1, 12)
     )
     ground = _chosen(grounds, random) + (grain * random.uniform(1, 9))[:, :, None]
@@ -127,7 +127,7 @@ def _lying(
 
 def _boxed(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
     """A form: the character in a printed or drawn frame."""
-    sheet = wild._on_sheet(_ink(image, proportions, 200), random)
+    sheet = wild.on_sheet(_ink(image, proportions, 200), random)
     sheet = np.pad(sheet, random.integers(12, 90))
     rows, columns = (np.flatnonzero(sheet.any(axis)) for axis in (1, 0))
     pad = random.integers(14, 50, 4)
@@ -138,7 +138,7 @@ def _boxed(image: np.ndarray, proportions: str, random: np.random.Generator) -> 
     width = int(random.integers(2, 7))
     ImageDraw.Draw(frame).rounded_rectangle(box.tolist(), rounded, outline=255, width=width)
     turned = frame.rotate(random.uniform(-2, 2), Image.Resampling.BICUBIC)
-    values = wild._painted(np.asarray(turned, np.float32) / 255, (248, 248, 244), (40, 40, 48))
+    values = wild.painted(np.asarray(turned, np.float32) / 255, (248, 248, 244), (40, 40, 48))
     return _photo(_written(values, sheet, random), random)
 
 
@@ -149,7 +149,7 @@ def _written(values: np.ndarray, sheet: np.ndarray, random: np.random.Generator)
 
 
 def _crumpled(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
-    sheet = wild._on_sheet(_ink(image, proportions, 200), random)
+    sheet = wild.on_sheet(_ink(image, proportions, 200), random)
     relief = gaussian_filter(random.standard_normal(sheet.shape), random.uniform(7, 18))
     slope = np.add(*np.gradient(relief))
     light = 1 + slope / slope.std() * random.uniform(0.1, 0.26)
@@ -164,7 +164,7 @@ def _paged(
     high, wide = 1200, 900
     spacing = random.uniform(42, 64) if squared else random.uniform(52, 80)
     strokes = _ink(image, proportions, spacing * random.uniform(1.2, 2.2))
-    sheet = wild._laid(strokes, np.array((high, wide)), random.uniform(0.15, 0.85, 2))
+    sheet = wild.laid(strokes, np.array((high, wide)), random.uniform(0.15, 0.85, 2))
     lines = np.zeros((high, wide), np.float32)
     tilt, width = np.tan(np.radians(random.uniform(-1.5, 1.5))), random.uniform(1.4, 3)
     y, x = np.mgrid[:high, :wide].astype(np.float32)
@@ -172,7 +172,7 @@ def _paged(
         away = np.abs((across + random.uniform(0, spacing)) % spacing - spacing / 2)
         lines = np.maximum(lines, np.clip(width / 2 - away + 0.5, 0, 1))
     colour = np.array((130, 155, 205)) + random.uniform(-30, 30)
-    values = wild._painted(lines * random.uniform(0.5, 1), (247, 247, 243), colour)
+    values = wild.painted(lines * random.uniform(0.5, 1), (247, 247, 243), colour)
     if not squared and random.random() < 0.5:
         values[:, 110:113] = (220, 110, 110)  # the margin's line
     return _photo(_written(values, sheet, random), random)
@@ -182,8 +182,8 @@ def _small(image: np.ndarray, proportions: str, random: np.random.Generator) -> 
     """Ordinary handwriting on a photo or scan of a whole plain page."""
     high = int(random.integers(1600, 3000))
     strokes = _ink(image, proportions, high * random.uniform(0.03, 0.05))
-    sheet = wild._laid(strokes, np.array((high, high * 5 // 7)), random.uniform(0.1, 0.9, 2))
-    return wild._file(wild._painted(sheet, (245, 244, 240), _chosen(INKS, random)), 85)
+    sheet = wild.laid(strokes, np.array((high, high * 5 // 7)), random.uniform(0.1, 0.9, 2))
+    return wild.encoded(wild.painted(sheet, (245, 244, 240), _chosen(INKS, random)), 85)
 
 
 def _figure(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
@@ -208,15 +208,15 @@ def _tight(image: np.ndarray, proportions: str, random: np.random.Generator) -> 
     strokes = _ink(image, proportions, random.uniform(40, 400))
     rows, columns = (np.flatnonzero((strokes > 0.5).any(axis)) for axis in (1, 0))
     strokes = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return wild._file(wild._painted(strokes, (245, 244, 240), _chosen(INKS, random)))
+    return wild.encoded(wild.painted(strokes, (245, 244, 240), _chosen(INKS, random)))
 
 
 def _held(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
     """A page of a spiral pad, with holes along an edge, or a thumb that holds it."""
-    sheet = wild._on_sheet(_ink(image, proportions, 200), random)
+    sheet = wild.on_sheet(_ink(image, proportions, 200), random)
     sheet = np.pad(sheet, 45)
     high, wide = sheet.shape
-    values = wild._painted(sheet, (240, 238, 232), _chosen(INKS, random))
+    values = wild.painted(sheet, (240, 238, 232), _chosen(INKS, random))
     paper = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(paper)
     if random.random() < 0.5:

@@ -4,6 +4,8 @@ A surface is an even part of a picture with straight sides. What surrounds it (a
 a box, a figure's margin) is left out, so that `paper` sees the surface alone.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -17,8 +19,8 @@ SHARE = 0.03, 0.93  # of the picture that a surface covers
 INSET = 0.004  # of a side: what is cut off along it, edge or frame
 
 
-def surfaces(picture: Image.Image) -> list[tuple[Image.Image, np.ndarray]]:
-    """Return the surfaces in a picture, mode RGB, straightened and upright, largest first.
+def surfaces(picture: Image.Image) -> Iterator[tuple[Image.Image, np.ndarray]]:
+    """Yield the surfaces in a picture, mode RGB, straightened and upright, largest first.
 
     With each comes what leads from its pixels to the picture's, float64 `[3, 3]`. Only those count
     on which something is drawn and which are not the whole picture.
@@ -34,7 +36,8 @@ def surfaces(picture: Image.Image) -> list[tuple[Image.Image, np.ndarray]]:
                 found.append((area_of(corners), corners, region))
     found.sort(key=lambda one: -one[0])
     scale = max(picture.size) / max(small.shape)
-    return [_straightened(picture, *one[1:], small, scale) for one in found[:4]]
+    for one in found[:4]:
+        yield _straightened(picture, *one[1:], small, scale)
 
 
 def _even(even: np.ndarray) -> list[np.ndarray]:
@@ -71,18 +74,21 @@ def _corners(region: np.ndarray) -> np.ndarray | None:
 
 def hull_of(mask: np.ndarray) -> np.ndarray:
     """Return the corners of the convex hull of a mask bool `[h, w]`, float64 `[n, 2]` as x, y."""
-    y, x = np.nonzero(mask & ~ndimage.binary_erosion(mask))
-    if not len(x) or np.ptp(x) < 4 or np.ptp(y) < 4:
+    rows = np.flatnonzero(mask.any(1))
+    first, last = mask[rows].argmax(1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)
+    points = np.stack([np.append(first, last), np.append(rows, rows)], 1).astype(float)
+    if not len(points) or np.ptp(points, axis=0).min() < 4:
         return np.zeros((0, 2))
-    points = np.stack([x, y], 1).astype(float)
     return points[ConvexHull(points, qhull_options="QJ").vertices]
 
 
 def quadrilateral(hull: np.ndarray) -> np.ndarray:
     """Return the four of convex points, float64 `[n, 2]`, that cover most of their area."""
     while len(hull) > 4:  # without the one that matters least
-        before, after = np.roll(hull, 1, 0), np.roll(hull, -1, 0)
-        hull = np.delete(hull, np.abs(_cross(hull - before, after - before)).argmin(), 0)
+        around = np.concatenate([hull[-1:], hull, hull[:1]])
+        step = around[1:] - around[:-1]
+        least = int(np.abs(_cross(step[:-1], step[1:])).argmin())
+        hull = np.concatenate([hull[:least], hull[least + 1 :]])
     return hull
 
 
@@ -128,15 +134,16 @@ def _straightened(
     numbers = perspective(onto, inner)
     how = Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BILINEAR
     straight = picture.transform(tuple(size.tolist()), *how)
+    how = Image.Transform.PERSPECTIVE, perspective(onto, inner / scale), Image.Resampling.BILINEAR
     whole = ndimage.binary_fill_holes(region)
     outside = Image.fromarray(~ndimage.binary_dilation(whole, iterations=1))
-    mask = outside.convert("L").resize(picture.size).transform(tuple(size.tolist()), *how, fill=1)
+    mask = outside.convert("L").transform(straight.size, *how)
     if np.asarray(mask).mean() > 1:
         known = region[:, :, None].astype(np.float32)
         blur = (12, 12, 0)
         near = ndimage.gaussian_filter(small * known, blur)
         near /= ndimage.gaussian_filter(known, blur) + 1e-3
-        paper = Image.fromarray(near.clip(0, 255).astype(np.uint8)).resize(picture.size)
+        paper = Image.fromarray(near.clip(0, 255).astype(np.uint8))
         straight.paste(paper.transform(straight.size, *how), mask=mask)
     return straight, np.append(numbers, 1).reshape(3, 3)
 

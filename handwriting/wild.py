@@ -36,7 +36,7 @@ def picture(
     undone. An unknown condition is a ValueError.
     """
     random = np.random.default_rng([seed, list(CONDITIONS).index(condition), index])
-    return CONDITIONS[condition](_enlarged(np.asarray(image), proportions), random)
+    return CONDITIONS[condition](enlarged(np.asarray(image), proportions), random)
 
 
 def published_way(file: bytes, side: int) -> np.ndarray:
@@ -60,12 +60,14 @@ def accuracies(
     seed: int = 0,
     draw: Callable[..., bytes] = picture,
     names: Sequence[str] = (),
+    doubtful: float = DOUBTFUL,
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
     The split has the proportions of the reader's card; `drawn` takes `count` images of it, and
     `draw` makes a picture of each under each of `names`: by default of `CONDITIONS`, or those of
-    `scenes.SCENES` with `scenes.picture`. A picture that the reader refuses counts as wrong.
+    `scenes.SCENES` with `scenes.picture`. A picture that the reader refuses counts as wrong. No
+    answer is sure from `doubtful` on; on validation images this chooses `models.DOUBTFUL`.
 
     Returns:
         For each name the accuracies, from 0 to 1, by `published_way` and `ours`, and the share of
@@ -87,7 +89,7 @@ def accuracies(
                 readable[i] = False
         answers = reader.probabilities(ours)
         right = answers.argmax(1) == labels
-        sure = readable & (answers.max(1) >= card.threshold) & (doubt < DOUBTFUL)
+        sure = readable & (answers.max(1) >= card.threshold) & (doubt < doubtful)
         as_published = reader.probabilities(published).argmax(1) == labels
         measured[name] = {
             "published_way": float(as_published.mean()),
@@ -100,7 +102,7 @@ def accuracies(
 # ----------------------------------------------------------------------------------- drawing
 
 
-def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndarray:
+def enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndarray:
     """Return the character alone, smooth and with clear edges: float32 `[h, w]`, 0 to 1."""
     if not (image > 32).any():
         return np.zeros((longer, longer), np.float32)
@@ -117,21 +119,21 @@ def _enlarged(image: np.ndarray, proportions: str, longer: int = BOX) -> np.ndar
     return np.clip((soft - 0.45) * max(1.0, scale / 3) + 0.5, 0, 1)
 
 
-def _on_sheet(strokes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def on_sheet(strokes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Place the character on a sheet, about in the middle: float32 `[h, w]`, 0 to 1."""
     sheet = max(strokes.shape) / random.uniform(0.45, 0.8) * random.uniform(0.9, 1.1, 2)
     sheet = np.maximum(sheet.round().astype(int), np.array(strokes.shape) + 4)
-    return _laid(strokes, sheet, random.uniform(0.35, 0.65, 2))
+    return laid(strokes, sheet, random.uniform(0.35, 0.65, 2))
 
 
-def _laid(strokes: np.ndarray, sheet: np.ndarray, where: np.ndarray) -> np.ndarray:
+def laid(strokes: np.ndarray, sheet: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Lay the character on a sheet of that height and width: from 0, top left, to 1."""
     free = sheet - strokes.shape
     before = (free * where).astype(int)
     return np.pad(strokes, np.transpose([before, free - before]))
 
 
-def _painted(
+def painted(
     sheet: np.ndarray,
     paper: Sequence[float] | np.ndarray = (255, 255, 255),
     pen: Sequence[float] = (20, 20, 25),
@@ -141,7 +143,7 @@ def _painted(
     return np.asarray(paper, np.float32) * (1 - cover) + np.asarray(pen, np.float32) * cover
 
 
-def _file(values: np.ndarray | Image.Image, quality: int | None = None) -> bytes:
+def encoded(values: np.ndarray | Image.Image, quality: int | None = None) -> bytes:
     """Return a JPEG of this quality, by default a PNG."""
     if not isinstance(values, Image.Image):
         values = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
@@ -153,7 +155,7 @@ def _file(values: np.ndarray | Image.Image, quality: int | None = None) -> bytes
     return file.getvalue()
 
 
-def _grain(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+def grain_of(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Return noise of several scales, as of rough paper: float32 `[h, w]`, deviation 1."""
     grain = np.zeros(shape, np.float32)
     for sigma, weight in ((0, 0.5), (1.2, 0.7), (4, 0.5), (16, 0.5)):
@@ -162,7 +164,7 @@ def _grain(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     return grain / grain.std()
 
 
-def _light(shape: tuple[int, int], random: np.random.Generator, darkest: float) -> np.ndarray:
+def light_on(shape: tuple[int, int], random: np.random.Generator, darkest: float) -> np.ndarray:
     """Return how bright the light is, from 1 down to `darkest`: float32 `[h, w]`."""
     angle, bend = random.uniform(0, 2 * np.pi), random.uniform(0.7, 1.6)
     y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
@@ -196,7 +198,7 @@ def _plain(
     quality: int | None = None,
     **colours: Sequence[float] | np.ndarray,
 ) -> bytes:
-    return _file(_painted(_on_sheet(strokes, random), **colours), quality)
+    return encoded(painted(on_sheet(strokes, random), **colours), quality)
 
 
 _PAPERS = ((255, 236, 179), (200, 230, 201), (187, 222, 251), (248, 187, 208), (215, 204, 200))
@@ -212,15 +214,15 @@ def _coloured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
 
 
 def _textured(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
+    sheet = on_sheet(strokes, random)
     tint = np.array((235, 222, 196)) + random.uniform(-15, 15, 3)
-    grain = _grain(sheet.shape, random)[:, :, None] * random.uniform(6, 14)
+    grain = grain_of(sheet.shape, random)[:, :, None] * random.uniform(6, 14)
     pen = np.array((35, 35, 45)) + random.uniform(0, 40)
-    return _file(_painted(sheet, tint, pen) + grain, 85)
+    return encoded(painted(sheet, tint, pen) + grain, 85)
 
 
 def _lined(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
+    sheet = on_sheet(strokes, random)
     y, x = np.mgrid[: sheet.shape[0], : sheet.shape[1]].astype(np.float32)
     tilt = np.tan(np.radians(random.uniform(-1.5, 1.5)))
     spacing, width = random.uniform(24, 60), random.uniform(1.2, 2.6)
@@ -234,32 +236,32 @@ def _lined(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     if random.random() < 0.4:  # squared
         ruled = np.maximum(ruled, lines(x - tilt * y))
     colour = np.array((125, 145, 175)) + random.uniform(-30, 30)
-    paper = _painted(ruled * random.uniform(0.6, 1), (250, 249, 244), colour)
+    paper = painted(ruled * random.uniform(0.6, 1), (250, 249, 244), colour)
     noise = random.normal(0, 3, (*sheet.shape, 1))
     pen = ((25, 30, 70), (30, 30, 30), (20, 40, 120))[random.integers(3)]
-    return _file(_painted(sheet, paper, pen) + noise, 85)
+    return encoded(painted(sheet, paper, pen) + noise, 85)
 
 
 def _lit(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
-    light = _light(sheet.shape, random, random.uniform(0.3, 0.45))
+    sheet = on_sheet(strokes, random)
+    light = light_on(sheet.shape, random, random.uniform(0.3, 0.45))
     noise = random.normal(0, 2, (*sheet.shape, 1))
-    return _file(_painted(sheet, (245, 243, 238), (40, 40, 50)) * light + noise, 90)
+    return encoded(painted(sheet, (245, 243, 238), (40, 40, 50)) * light + noise, 90)
 
 
 def _any_size(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
+    sheet = on_sheet(strokes, random)
     longer = round(float(np.exp(random.uniform(np.log(56), np.log(2000)))))
     scale = longer / max(sheet.shape)
     size = tuple(max(8, round(side * scale)) for side in sheet.shape[::-1])
     grey = Image.fromarray((255 * (1 - sheet)).astype(np.uint8))
-    return _file(grey.resize(size, Image.Resampling.BICUBIC))
+    return encoded(grey.resize(size, Image.Resampling.BICUBIC))
 
 
 def _off_centre(strokes: np.ndarray, random: np.random.Generator) -> bytes:
     sides = max(strokes.shape) / random.uniform(0.3, 0.6) * random.uniform(0.9, 1.1, 2)
     near = np.where(random.random(2) < 0.5, random.uniform(0, 0.1), random.uniform(0.9, 1))
-    return _file(_painted(_laid(strokes, np.maximum(sides.astype(int), strokes.shape), near)))
+    return encoded(painted(laid(strokes, np.maximum(sides.astype(int), strokes.shape), near)))
 
 
 def _rotated(strokes: np.ndarray, random: np.random.Generator) -> bytes:
@@ -273,18 +275,18 @@ def _by_pen(least: float, most: float, strokes: np.ndarray, random: np.random.Ge
 
 
 def _transparent(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    cover = 255 * _on_sheet(strokes, random)
+    cover = 255 * on_sheet(strokes, random)
     colours = (np.full_like(cover, colour) for colour in _INKS[random.integers(len(_INKS))])
-    return _file(np.dstack([*colours, cover]))
+    return encoded(np.dstack([*colours, cover]))
 
 
 def _photographed(strokes: np.ndarray, random: np.random.Generator) -> bytes:
-    sheet = _on_sheet(strokes, random)
-    light = _light(sheet.shape, random, random.uniform(0.6, 0.8))
+    sheet = on_sheet(strokes, random)
+    light = light_on(sheet.shape, random, random.uniform(0.6, 0.8))
     paper = np.array((225, 220, 208)) + random.uniform(-12, 12, 3)
-    values = _painted(sheet, paper, (45, 45, 60)) * light
+    values = painted(sheet, paper, (45, 45, 60)) * light
     values = gaussian_filter(values, (BOX * random.uniform(0.01, 0.025),) * 2 + (0,))
-    return _file(values + random.normal(0, 5, values.shape), 70)
+    return encoded(values + random.normal(0, 5, values.shape), 70)
 
 
 CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {

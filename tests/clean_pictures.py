@@ -17,7 +17,7 @@ def picture(image, random, proportions="kept"):
         random: NumPy's generator, of the size and the place.
         proportions: of the image, as given to `tamil.tamil`.
     """
-    ink = wild._enlarged(np.asarray(image), proportions, round(random.uniform(*LONGER)))
+    ink = wild.enlarged(np.asarray(image), proportions, round(random.uniform(*LONGER)))
     return on_sheet(ink, random)
 
 
@@ -26,4 +26,4 @@ def on_sheet(ink, random):
     top, left = (random.integers(0, SIDE - side + 1) for side in ink.shape)
     sheet = np.zeros((SIDE, SIDE), np.float32)
     sheet[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return wild._painted(sheet, pen=PEN).round().astype(np.uint8)
+    return wild.painted(sheet, pen=PEN).round().astype(np.uint8)

@@ -271,6 +271,10 @@ def noise(kind):
             return random.integers(0, 256, (200, 200, 3), np.uint8)
         case "normal":
             return random.normal(200, 20, (300, 200)).clip(0, 255).astype(np.uint8)
+        case "black and white":
+            return random.random((200, 200)) > 0.5
+        case "narrow":  # once, a mask one pixel wide stopped the program
+            return random.integers(0, 256, (28, 28), np.uint8)
         case "dust":
             return random.random((28, 28)) < 0.06
         case "clouds":
@@ -285,8 +289,11 @@ def noise(kind):
             return (sum(large) / 6).astype(np.uint8)
 
 
+NOISE = ["uniform", "normal", "black and white", "narrow", "dust", "clouds", "fog", "marble"]
+
+
 @NO_CHARACTER
-@pytest.mark.parametrize("kind", ["uniform", "normal", "dust", "clouds", "fog", "marble"])
+@pytest.mark.parametrize("kind", NOISE)
 def test_noise_is_never_a_character(kind):
     for convert in (to_mnist, to_tamil):
         with pytest.raises(InkError, match=r"nothing is drawn|separate marks|filled area|a shadow"):

@@ -205,8 +205,8 @@ def test_a_shadow_with_a_soft_edge_is_not_the_character(place):
 
 @pytest.mark.parametrize("radius", [8, 14])
 def test_two_punch_holes_are_not_the_character(radius, digits):
-    sheet = np.pad(wild._enlarged(digits.images[1].numpy(), "kept"), ((60, 60), (120, 40)))
-    picture = Image.fromarray(wild._painted(sheet).astype(np.uint8))
+    sheet = np.pad(wild.enlarged(digits.images[1].numpy(), "kept"), ((60, 60), (120, 40)))
+    picture = Image.fromarray(wild.painted(sheet).astype(np.uint8))
     for y in (90, 230):
         ImageDraw.Draw(picture).ellipse((30 - radius, y - radius, 30 + radius, y + radius), "black")
     found = ink.to_mnist(picture)
@@ -226,12 +226,12 @@ def test_pictures_of_eight_pixels():
 
 
 def test_one_of_four_boxes_has_a_digit_in_it(digits):
-    strokes = wild._enlarged(digits.images[2].numpy(), "kept", 100)
+    strokes = wild.enlarged(digits.images[2].numpy(), "kept", 100)
     for which in range(4):
         sheet = np.zeros((220, 700), np.float32)
         left = 70 + 160 * which
         sheet[60 : 60 + len(strokes), left : left + strokes.shape[1]] = strokes
-        picture = Image.fromarray(wild._painted(sheet).astype(np.uint8))
+        picture = Image.fromarray(wild.painted(sheet).astype(np.uint8))
         for x in range(30, 600, 160):
             ImageDraw.Draw(picture).rectangle((x, 30, x + 150, 190), outline="black", width=3)
         assert alike(ink.to_mnist(picture).normalised, digits.images[2]) > 0.8
@@ -263,7 +263,7 @@ def test_parts_of_one_character_stay_together():
 def test_the_command_reads_a_page(digits, tmp_path, capsys):
     page = tmp_path / "page.jpg"
     page.write_bytes(scenes.page([image.numpy() for image in digits.images[:5]], 3))
-    (tmp_path / "blank.png").write_bytes(wild._file(np.full((80, 80, 3), 255)))
+    (tmp_path / "blank.png").write_bytes(wild.encoded(np.full((80, 80, 3), 255)))
     where = ["--models", str(saved()[0])]
     assert main(["--all", str(page), *where]) in (0, 3)
     lines = capsys.readouterr().out.splitlines()
@@ -273,3 +273,39 @@ def test_the_command_reads_a_page(digits, tmp_path, capsys):
     assert len(read) == 5 and blank["box"] is None and blank["error"]
     assert read[0].keys() == blank.keys() and all(len(one["box"]) == 4 for one in read)
     assert read[0]["answer"] in read[0]["choices"][0].values() and read[0]["error"] is None
+
+
+def sketched(image, draw):
+    """A digit that `draw` adds something to, given ImageDraw's pen and the digit's box."""
+    strokes = wild.enlarged(image.numpy(), "kept")
+    sheet = np.pad(strokes, 90)
+    picture = Image.fromarray(wild.painted(sheet).astype(np.uint8))
+    draw(ImageDraw.Draw(picture), 90, 90, 90 + strokes.shape[1], 90 + strokes.shape[0])
+    return ink.to_mnist(picture)
+
+
+@EVERYDAY
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_rings_and_underlines_are_not_the_character(index, digits):
+    def ring(pen, left, top, right, bottom):
+        x, y = (left + right) / 2, (top + bottom) / 2
+        pen.ellipse((x - 155, y - 155, x + 155, y + 155), outline="black", width=7)
+
+    def line(pen, left, top, right, bottom):
+        pen.line((left - 60, bottom + 30, right + 60, bottom + 22), "black", 9)
+
+    for draw in (ring, line):
+        found = sketched(digits.images[index], draw)
+        assert alike(found.normalised, digits.images[index]) > 0.8
+
+
+def test_a_hollow_digit_is_read_as_strokes_but_never_surely(digits):
+    outline = Image.new("L", (300, 360), 255)
+    pen = ImageDraw.Draw(outline)
+    seven = [(60, 60), (240, 60), (240, 100), (140, 310), (90, 310), (180, 105), (60, 105)]
+    pen.line([*seven, *seven[:2]], 0, 6, joint="curve")
+    found = ink.to_mnist(outline)
+    filled = Image.new("L", outline.size, 255)
+    ImageDraw.Draw(filled).polygon(seven, 0)
+    assert alike(found.normalised, ink.to_mnist(filled).normalised) > 0.8
+    assert found.doubt >= 0.35

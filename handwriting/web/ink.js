@@ -502,7 +502,7 @@ function several(crop) {
   const halves = high(0.3).sort((a, b) => a.top - b.top);
   const over = Math.max(-1, ...gaps(halves, "top", "bottom"));
   if (over > 0.08 * height) refuse("several", `${halves.length} `);
-  return 0.6 * (beside > 0 || over >= 0 || width > 1.35 * height);
+  return 0.6 * (beside > 0 || over >= 0 || width > 1.25 * height);
 }
 
 /** Return whether a sheet was taken for ink: four straight sides, and mostly filled. */
