@@ -1,6 +1,6 @@
 """The boxes "Train it here": their training step against PyTorch's own, and their files."""
 
-import gzip
+import lzma
 
 import numpy as np
 import onnxruntime
@@ -85,7 +85,7 @@ def test_the_first_values_are_spread_as_pytorch_s():
 def test_digits_are_packed_whole(digits):
     content, counts = training.packed(digits)
     total = counts["train"] + counts["validation"]
-    values = np.frombuffer(gzip.decompress(content), np.uint8)
+    values = np.frombuffer(lzma.decompress(content), np.uint8)
     assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
     assert values[0] == digits.train.labels[0]
     assert (values[total : total + 784] == digits.train.images[0].flatten().numpy()).all()

@@ -361,7 +361,7 @@ def test_a_box_that_cannot_train_says_so(new_page, address, site):
     page.locator("details.train > summary").click()
     page.get_by_text("python -m http.server -d build/site").wait_for()
     page = new_page()
-    page.route("**/*.wasm", lambda route: route.fulfill(status=404))
+    page.route("**/runtime.lzma", lambda route: route.fulfill(status=404))
     page.goto(f"{address}/notebooks/{BOXES[0]}.html")
     page.locator("details.train > summary").click()
     page.get_by_text("This browser cannot train here").first.wait_for()
