@@ -53,7 +53,12 @@ async function show(el, chapter, files) {
   const box = document.createElement("details");
   Object.assign(box, { className: "train train-lab", open: true });
   box.dataset.chapter = chapter;
-  box.dataset.lmSuppressShortcuts = "true"; // keys that belong to the box do not reach the notebook
+  // JupyterLab would take keys such as x for the notebook; not from elements with this attribute.
+  const keep = ({ target, ctrlKey, metaKey, altKey }) => {
+    const others = ctrlKey || metaKey || altKey;
+    if (box.contains(target)) target.toggleAttribute("data-lm-suppress-shortcuts", !others);
+  };
+  addEventListener("keydown", keep, { capture: true });
   const title = document.createElement("summary");
   language.follow((chosen) => {
     title.lang = chosen;
@@ -61,7 +66,11 @@ async function show(el, chapter, files) {
   });
   box.append(title, language.createSwitch());
   el.append(box);
-  return (await import(files["box.js"])).open(box, files);
+  const end = await (await import(files["box.js"])).open(box, files);
+  return () => {
+    removeEventListener("keydown", keep, { capture: true });
+    end();
+  };
 }
 
 export default { render };
