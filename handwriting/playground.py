@@ -39,7 +39,11 @@ def copy(out: Path) -> str | None:
         files = scripts() | runtime()
         # Read by ONNX Runtime first, so that no page is built around a damaged file.
         readers = {name: models.reader(name) for name in MODELS}
-    except (sources.Unavailable, sources.WriteError, models.ModelError) as error:  # says what to do, too
+    except (
+        sources.Unavailable,
+        sources.WriteError,
+        models.ModelError,
+    ) as error:  # says what to do, too
         return f"the playground: {error}"
     for name, reader in readers.items():
         files[f"{name}.onnx"], card = reader.content, reader.card

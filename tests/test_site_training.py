@@ -2,9 +2,8 @@
 
 import json
 import lzma
-import shutil
-import subprocess
 
+import in_node
 import numpy as np
 import onnxruntime
 import pytest
@@ -17,6 +16,22 @@ from handwriting import playground
 from nbhelpers import data, networks, profile
 
 BOXES = training.boxes_by_chapter()
+HEAD = """
+import { writeFileSync } from "node:fs";
+import { trained } from "./head.js";
+
+const { weight, bias, features, labels, momentum } = TASK;
+const own = features.map((one, i) => ({ features: Float32Array.from(one), label: labels[i] }));
+const start = { weight: Float32Array.from(weight.flat()), bias: Float32Array.from(bias) };
+const layer = trained(start, own, [], { steps: 60, rate: 0.03, momentum, mixed: 0, seed: 1 });
+writeFileSync("layer", Float32Array.from([...layer.weight, ...layer.bias]));
+"""
+UNPACK = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { unpacked } from "./lzma.js";
+
+writeFileSync("unpacked", await unpacked(new Uint8Array(readFileSync("packed"))));
+"""
 CASES = [(box, hidden) for box in BOXES.values() for hidden in box["hidden"][:2]]
 
 
@@ -95,70 +110,30 @@ def test_digits_are_packed_whole(digits):
     assert (values[total : total + 784] == digits.train.images[0].flatten().numpy()).all()
 
 
-# ------------------------------------------------------------------------------- in Node
-
-HEAD = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { trained } from "./head.js";
-
-const { weight, bias, features, labels, settings } = JSON.parse(readFileSync("task.json"));
-const own = features.map((values, i) => ({ features: Float32Array.from(values), label: labels[i] }));
-const start = { weight: Float32Array.from(weight.flat()), bias: Float32Array.from(bias) };
-const layer = trained(start, own, [], settings);
-writeFileSync("answer.json", JSON.stringify({ weight: [...layer.weight], bias: [...layer.bias] }));
-"""
-UNPACK = """
-import { readFileSync, writeFileSync } from "node:fs";
-import { unpacked } from "./lzma.js";
-
-writeFileSync("unpacked", await unpacked(new Uint8Array(readFileSync("packed"))));
-"""
-
-
-def in_node(folder, script):
-    """Run a script beside the playground's own."""
-    if not shutil.which("node"):
-        pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
-    for name, content in playground.scripts().items():
-        (folder / name).write_bytes(content)
-    (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "try.js").write_text(script, encoding="utf-8")
-    done = subprocess.run(["node", "try.js"], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.promise(
     "Site and playground", "The last layer trained in the page is PyTorch's, within 1e-5"
 )
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_last_layer_is_trained_as_in_pytorch(momentum, tmp_path):
     torch.manual_seed(0)
-    layer, features = nn.Linear(32, 12), torch.randn(30, 32)
-    labels = torch.arange(30) % 6
-    settings = {"steps": 60, "rate": 0.03, "momentum": momentum, "mixed": 0, "seed": 1}
-    task = {"weight": layer.weight.tolist(), "bias": layer.bias.tolist(), "settings": settings}
-    task |= {"features": features.tolist(), "labels": labels.tolist()}
-    (tmp_path / "task.json").write_text(json.dumps(task))
-    in_node(tmp_path, HEAD)
-    answer = json.loads((tmp_path / "answer.json").read_text())
-    optimizer = torch.optim.SGD(layer.parameters(), lr=settings["rate"], momentum=momentum)
-    for _ in range(settings["steps"]):
+    layer, features, labels = nn.Linear(32, 12), torch.randn(30, 32), torch.arange(30) % 6
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.03, momentum=momentum)
+    task = {name: value.tolist() for name, value in layer.named_parameters()}
+    task |= {"features": features.tolist(), "labels": labels.tolist(), "momentum": momentum}
+    in_node.run(tmp_path, HEAD.replace("TASK", json.dumps(task)))
+    for _ in range(60):
         optimizer.zero_grad()
         functional.cross_entropy(layer(features), labels).backward()
         optimizer.step()
-    for name, value in layer.named_parameters():
-        found = torch.tensor(answer[name]).reshape(value.shape)
-        assert (found - value).abs().max() < 1e-5, name
+    expected = np.concatenate([value.detach().flatten() for value in layer.parameters()])
+    assert abs(np.fromfile(tmp_path / "layer", np.float32) - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000, 2_500_000])
 def test_what_is_packed_is_unpacked(size, tmp_path):
-    """Text, noise and long repetitions."""
-    random = np.random.default_rng(size)
-    code = playground.scripts()["pad.js"]
-    noise = random.integers(0, 256, size // 10, dtype=np.uint8).tobytes()
-    content = (noise + code * 20 + bytes(size // 2) + random.choice([b"a", b"bc"], size).tobytes())
-    content = content[:size]
+    """Noise, text and long repetitions."""
+    noise = np.random.default_rng(size).integers(0, 256, size // 10, np.uint8).tobytes()
+    content = (noise + playground.scripts()["pad.js"] * 20 + bytes(size))[:size]
     (tmp_path / "packed").write_bytes(playground.packed(content))
-    in_node(tmp_path, UNPACK)
+    in_node.run(tmp_path, UNPACK)
     assert (tmp_path / "unpacked").read_bytes() == content
