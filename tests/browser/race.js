@@ -44,7 +44,7 @@ function inWorker(chapter, hidden, rate, batches) {
       losses({ points }) {
         at = performance.now();
         losses.push(...points.map((point) => point[1]));
-        if (losses.length >= batches / 2) began ??= { at, count: losses.length }; // now it is fast
+        if (losses.length >= batches >> 1) began ??= { at, count: losses.length }; // now it is fast
         if (losses.length < batches) return;
         worker.terminate();
         resolve({ losses, ms: (at - began.at - validating) / (losses.length - began.count) });
@@ -77,7 +77,7 @@ function inPlain(box, hidden, bytes, digits, batches) {
   const losses = [];
   let began;
   for (let step = 0; step < batches; step++) {
-    if (step === batches / 2) began = { at: performance.now(), step }; // now it is fast
+    if (step === batches >> 1) began = { at: performance.now(), step }; // now it is fast
     const first = (step * box.batch) % whole;
     const x = new Float32Array(box.batch * 784);
     for (let i = 0; i < x.length; i++) x[i] = (images[784 * first + i] / 255 - box.mean) / box.std;
