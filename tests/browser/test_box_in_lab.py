@@ -26,8 +26,7 @@ def test_a_box_trains_in_jupyterlab(show, chapter, theme):
     ours = (page.url.split("/lab")[0], "blob:", "data:")
     page.on("request", lambda request: request.url.startswith(ours) or foreign.append(request.url))
     page.locator(".train-buttons .first:enabled").press("Enter")
-    epoch = "document.querySelector('.train-state').textContent.split(' ')[1]"
-    page.wait_for_function(f"{epoch} > 0.1")
+    page.wait_for_function("document.querySelector('.train-state').textContent.split(' ')[1] > 0.1")
     page.get_by_role("button", name="Pause").click()
     page.locator(".train-buttons button:nth-child(2):enabled").wait_for()
     write(page, [[(80, 60), (200, 60), (130, 230)]])
