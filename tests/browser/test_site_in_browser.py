@@ -324,7 +324,7 @@ def test_networks_learn_in_the_page(train, chapter, rate, epochs, least, seconds
     assert "7" in headline(page)
     page.locator("details.train").screenshot(path=SHOTS / f"{chapter}_train.png")
     page.get_by_role("button", name="Reset").click()
-    page.wait_for_function(f"document.querySelector('.train-state').textContent.includes(' {0.0} ')")
+    page.wait_for_function("document.querySelector('.train-state').textContent.includes(' 0.0 ')")
     assert state(page)[2] == at_first[2] and page.locator("path.earlier").count() == 2
 
 
