@@ -3,8 +3,10 @@
 `copy` is called by the site's build. The page runs the models in the browser, without a server.
 """
 
+import hashlib
 import io
 import json
+import lzma
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +24,10 @@ MODELS = ("lenet", "compact_cnn")
 WRITERS = 3  # synthetic ones, whose letters show what a last layer forgets: see `web/hand.js`
 # The smallest build that runs them: WebAssembly on the CPU, without WebGPU and WebNN.
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+MISSING = (
+    "its Node packages are not installed. "
+    "Install Node.js, which brings npm, then run `make site` again"
+)
 
 
 def copy(out: Path) -> str | None:
@@ -29,18 +35,16 @@ def copy(out: Path) -> str | None:
 
     Returns None; or what is left out, why, and what to do, for the build to print.
     """
-    runtime = [PACKAGES / "onnxruntime-web" / "dist" / name for name in RUNTIME]
-    if not all(path.is_file() for path in runtime):
-        return (
-            "the playground: its Node packages are not installed. "
-            "Install Node.js, which brings npm, then run `make site` again"
-        )
     try:
+        files = scripts() | runtime()
         # Read by ONNX Runtime first, so that no page is built around a damaged file.
         readers = {name: models.reader(name) for name in MODELS}
-    except (sources.Unavailable, models.ModelError) as error:  # says what to do, too
+    except (
+        sources.Unavailable,
+        sources.WriteError,
+        models.ModelError,
+    ) as error:  # says what to do, too
         return f"the playground: {error}"
-    files = scripts() | {path.name: path.read_bytes() for path in runtime}
     for name, reader in readers.items():
         files[f"{name}.onnx"], card = reader.content, reader.card
         if card.form == "tamil":
@@ -65,6 +69,33 @@ def scripts() -> dict[str, bytes]:
     table, language = files.pop("words.json"), files.pop("language.js")
     files["words.js"] = b"globalThis.courseWords = " + table + b";\n" + language
     return files | {"forms.js": b"export default " + shapes.TABLE.read_bytes()}
+
+
+def runtime() -> dict[str, bytes]:
+    """Return ONNX Runtime's script and, packed, its WebAssembly, as `web/runtime.js` wants them.
+
+    Raises:
+        sources.Unavailable: npm has not fetched it, and what to do.
+    """
+    script, binary = (PACKAGES / "onnxruntime-web" / "dist" / name for name in RUNTIME)
+    if not (script.is_file() and binary.is_file()):
+        raise sources.Unavailable(MISSING)
+    content = binary.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    path = sources.artifacts_root() / "site" / f"runtime-{digest}.lzma"  # packing takes seconds
+    small = sources.kept(
+        path,
+        lambda: path.read_bytes() if path.is_file() else None,
+        lambda unfinished: unfinished.write_bytes(packed(content)),
+    )
+    return {script.name: script.read_bytes(), "runtime.lzma": small}
+
+
+def packed(content: bytes) -> bytes:
+    """Return bytes as `web/lzma.js` unpacks them."""
+    coder = {"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 4, "lp": 0, "pb": 0}
+    made = lzma.compress(content, lzma.FORMAT_ALONE, filters=[coder])
+    return made[:5] + len(content).to_bytes(8, "little") + made[13:]  # else "until it ends"
 
 
 def with_features(content: bytes) -> bytes:

@@ -6,9 +6,9 @@
 import json
 import re
 import shutil
-import subprocess
 
 import clean_pictures
+import in_node
 import numpy as np
 import onnx
 import pytest
@@ -51,21 +51,12 @@ writeFileSync("answers.json", JSON.stringify(answers));
 
 def read_in_node(pictures, cards, folder):
     """Return what ink.js makes of pictures uint8 `[560, 560, 3]`."""
-    if not shutil.which("node"):
-        pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
-    for name, content in playground.scripts().items():
-        (folder / name).write_bytes(content)
-    (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "try.js").write_text(IN_NODE)
     side = clean_pictures.SIDE
     (folder / "tasks.json").write_text(json.dumps({"cards": cards, "side": side}))
     with (folder / "pictures.bin").open("wb") as file:
         for picture in pictures:
             file.write(np.dstack([picture, np.full((side, side), 255, np.uint8)]).tobytes())
-    done = subprocess.run(
-        ["node", "try.js"], cwd=folder, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    in_node.run(folder, IN_NODE)
     return json.loads((folder / "answers.json").read_text())
 
 

@@ -1,7 +1,9 @@
 """The boxes "Train it here": their training step against PyTorch's own, and their files."""
 
-import gzip
+import json
+import lzma
 
+import in_node
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,10 +11,25 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from course.site import training
+from course.site import training, widget
+from handwriting import playground
 from nbhelpers import data, networks, profile
 
 BOXES = training.boxes_by_chapter()
+HEAD = """
+import { writeFileSync } from "node:fs";
+import { trained } from "./head.js";
+const { weight, bias, features, labels } = TASK;
+const own = features.map((one, i) => ({ features: Float32Array.from(one), label: labels[i] }));
+const start = { weight: Float32Array.from(weight.flat()), bias: Float32Array.from(bias) };
+const layer = trained(start, own, [], { steps: 60, rate: 0.03, momentum: 0.9, mixed: 0, seed: 1 });
+writeFileSync("layer", Float32Array.from([...layer.weight, ...layer.bias]));
+"""
+UNPACK = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { unpacked } from "./lzma.js";
+writeFileSync("unpacked", await unpacked(new Uint8Array(readFileSync("packed"))));
+"""
 CASES = [(box, hidden) for box in BOXES.values() for hidden in box["hidden"][:2]]
 
 
@@ -85,7 +102,41 @@ def test_the_first_values_are_spread_as_pytorch_s():
 def test_digits_are_packed_whole(digits):
     content, counts = training.packed(digits)
     total = counts["train"] + counts["validation"]
-    values = np.frombuffer(gzip.decompress(content), np.uint8)
+    values = np.frombuffer(lzma.decompress(content), np.uint8)
     assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
     assert values[0] == digits.train.labels[0]
     assert (values[total : total + 784] == digits.train.images[0].flatten().numpy()).all()
+
+
+@pytest.mark.promise(
+    "Site and playground", "The last layer trained in the page is PyTorch's, within 1e-5"
+)
+def test_a_last_layer_is_trained_as_in_pytorch(tmp_path):
+    torch.manual_seed(0)
+    layer, features, labels = nn.Linear(32, 12), torch.randn(30, 32), torch.arange(30) % 6
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.03, momentum=0.9)
+    task = {name: value.tolist() for name, value in layer.named_parameters()}
+    task |= {"features": features.tolist(), "labels": labels.tolist()}
+    in_node.run(tmp_path, HEAD.replace("TASK", json.dumps(task)))
+    for _ in range(60):
+        optimizer.zero_grad()
+        functional.cross_entropy(layer(features), labels).backward()
+        optimizer.step()
+    expected = np.concatenate([value.detach().flatten() for value in layer.parameters()])
+    assert abs(np.fromfile(tmp_path / "layer", np.float32) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [0, 2_500_000])
+def test_what_is_packed_is_unpacked(size, tmp_path):
+    noise = np.random.default_rng(size).integers(0, 256, size // 10, np.uint8).tobytes()
+    content = (noise + playground.scripts()["pad.js"] * 20 + bytes(size))[:size]
+    (tmp_path / "packed").write_bytes(playground.packed(content))
+    in_node.run(tmp_path, UNPACK)
+    assert (tmp_path / "unpacked").read_bytes() == content
+
+
+def test_a_box_in_a_headless_notebook_is_words(monkeypatch):
+    monkeypatch.setenv("NB_HEADLESS", "1")
+    assert "Train it here" in widget.TrainBox(1)._repr_mimebundle_()[0]["text/plain"]
+    with pytest.raises(ValueError, match="1, 2, 3, 5"):
+        widget.TrainBox(4)

@@ -126,7 +126,8 @@ def _put_together(source: Path, notebooks: list[Path], *, playable: bool, book: 
     shutil.copytree(SITE / "static", source / "_static", dirs_exist_ok=True)
     shutil.copytree(SITE / "templates", source / "_templates")
     if book == "itself":
-        (source / "_static" / "site.css").unlink()  # readers of books have styles of their own
+        for name in ("site.css", "language.css"):  # readers of books have styles of their own
+            (source / "_static" / name).unlink()
     shutil.copyfile(SITE / "conf.py", source / "conf.py")
     (source / "_static" / "words.js").write_bytes(playground.scripts()["words.js"])
     for path in (path for pattern in BESIDES for path in sorted(ROOT.glob(pattern))):

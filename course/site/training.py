@@ -5,7 +5,6 @@ through its automatic derivatives; browsers run it in ONNX Runtime. `training.to
 chapter has a box, and where.
 """
 
-import gzip
 import hashlib
 import json
 import math
@@ -25,6 +24,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from course import results
+from handwriting import playground
 from nbhelpers import data, networks, profile, sources
 
 SCRIPTS = Path(__file__).with_name("train")
@@ -39,25 +39,34 @@ def copy(out: Path, root: Path) -> str | None:
     Returns None; or what is left out, why, and what to do, for the build to print.
     """
     try:
-        digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
-        files, boxes = {}, boxes_by_chapter()
-        for chapter, box in boxes.items():
-            box |= {"curve": committed(root, chapter, box["run"]), "networks": []}
-            for hidden in box["hidden"]:
-                network, name = made(box["network"], hidden), f"{box['network']}{hidden or ''}"
-                step, read = parts(_kept(name, network, box))
-                files |= {f"{name}.step.onnx": step, f"{name}.read.onnx": read}
-                about = {"name": name, "hidden": hidden, "weights": weights(network)}
-                box["networks"].append(about)
+        content = files(root, list(boxes_by_chapter()))
     except (sources.Unavailable, sources.WriteError, data.DataError) as error:  # says what to do
         return f"the boxes “Train it here”: {error}"
-    files["digits.bin"], counts = packed(digits)
-    about = {"digits": counts | {"banner": SAMPLE * (digits.source == "sample")}, "boxes": boxes}
-    files["about.json"] = json.dumps(about, ensure_ascii=False).encode()
     shutil.copytree(SCRIPTS, out)
-    for name, content in files.items():
-        (out / name).write_bytes(content)
+    for name, one in content.items():
+        (out / name).write_bytes(one)
     return None
+
+
+def files(root: Path, chapters: list[str]) -> dict[str, bytes]:
+    """Return by name what the boxes of these chapters load: digits, graphs, and what about them.
+
+    Raises:
+        sources.Unavailable, sources.WriteError, data.DataError: with what to do.
+    """
+    digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
+    made_files, boxes = {}, {name: boxes_by_chapter()[name] for name in chapters}
+    for chapter, box in boxes.items():
+        box |= {"curve": committed(root, chapter, box["run"]), "networks": []}
+        for hidden in box["hidden"]:
+            network, name = made(box["network"], hidden), f"{box['network']}{hidden or ''}"
+            step, read = parts(_kept(name, network, box))
+            made_files |= {f"{name}.step.onnx": step, f"{name}.read.onnx": read}
+            about = {"name": name, "hidden": hidden, "weights": weights(network)}
+            box["networks"].append(about)
+    made_files["digits.lzma"], counts = packed(digits)
+    about = {"digits": counts | {"banner": SAMPLE * (digits.source == "sample")}, "boxes": boxes}
+    return made_files | {"about.json": json.dumps(about, ensure_ascii=False).encode()}
 
 
 def boxes_by_chapter() -> dict[str, dict[str, Any]]:
@@ -214,13 +223,13 @@ def _kept(name: str, network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelP
 def packed(digits: data.Dataset) -> tuple[bytes, dict[str, int]]:
     """Return digits as one file, and how many it holds to train and to validate on.
 
-    The file is gzip of all labels, then of all images, a byte a label and a pixel.
+    The file holds all labels, then all images, a byte a label and a pixel.
     """
     parts = digits.train[:TRAIN], digits.validation[:VALIDATION]
     both = [*(part.labels for part in parts), *(part.images for part in parts)]
     content = b"".join(one.numpy().astype(np.uint8).tobytes() for one in both)
     counts = {"train": len(parts[0]), "validation": len(parts[1])}
-    return gzip.compress(content, mtime=0), counts
+    return playground.packed(content), counts
 
 
 def committed(root: Path, chapter: str, run: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ export function seen({ width, height, data }) {
 
 /** Let the pad in `root` be light or dark as the page is, which its reader can switch. */
 export function follow(root) {
+  if ("jpThemeLight" in document.body.dataset) return; // JupyterLab says it to all that it shows
   const places = [document.documentElement, document.body]; // which of them, the theme chooses
   const system = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {

@@ -6,7 +6,8 @@ globalThis.courseLanguage = (() => {
   const KEY = "course-language";
   const NAMES = { en: "English", ta: "தமிழ்" };
   const table = globalThis.courseWords;
-  const contribute = new URL("../CONTRIBUTING.html", document.currentScript.src).href;
+  const { src } = document.currentScript;
+  const contribute = src.startsWith("blob:") ? null : new URL("../CONTRIBUTING.html", src).href;
   const listeners = [];
   let current = remembered() ?? (navigator.language.startsWith("ta") ? "ta" : "en");
 
@@ -61,7 +62,7 @@ globalThis.courseLanguage = (() => {
     follow((language) => {
       root.setAttribute("aria-label", say("language", "name"));
       buttons.forEach((button) => button.setAttribute("aria-pressed", button.lang === language));
-      const link = document.createElement("a");
+      const link = document.createElement(contribute ? "a" : "span"); // JupyterLab has no such page
       Object.assign(link, { href: contribute, textContent: say("language", "link") });
       note.lang = language;
       note.hidden = language === "en";

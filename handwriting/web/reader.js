@@ -2,13 +2,10 @@
 
 import { pixels, seen } from "./canvas.js";
 import { InkError, toForm, UNSURE } from "./ink.js";
-import * as ort from "./ort.wasm.bundle.min.mjs";
+import { fetched, session, Tensor } from "./runtime.js";
 
 const CHOICES = 5;
-
-ort.env.logLevel = "error";
-ort.env.wasm.numThreads = 1; // more would need headers that a plain file server does not send
-ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.meta.url).href };
+const beside = (file) => fetched(new URL(file, import.meta.url).href);
 
 /**
  * Fetch a model that `saving.save` has written, and what stands beside it.
@@ -28,17 +25,15 @@ ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.m
  *     only of the model of letters.
  */
 export async function reader(name) {
-  const content = fetched(`${name}.onnx`).then((response) => response.arrayBuffer());
-  const session = content.then((bytes) => ort.InferenceSession.create(new Uint8Array(bytes)));
-  session.catch(() => {}); // as `ready`, for who waits for it
-  const beside = await (await fetched(`${name}.json`)).json();
-  const { origin, card, transliterations, strokes } = beside;
+  const model = beside(`${name}.onnx`).then((response) => response.arrayBuffer()).then((bytes) => session(bytes));
+  model.catch(() => {}); // as `ready`, for who waits for it
+  const { origin, card, transliterations, strokes } = await (await beside(`${name}.json`)).json();
   const side = card.side;
 
   async function run({ data }, names) {
     const ink = Float32Array.from(data, (value) => value / 255);
-    const images = new ort.Tensor("float32", ink, [1, 1, side, side]);
-    const found = await (await session).run({ images }, names);
+    const images = new Tensor("float32", ink, [1, 1, side, side]);
+    const found = await (await model).run({ images }, names);
     return names.map((name) => found[name].data);
   }
   const probabilities = async (image) => (await run(image, ["probabilities"]))[0];
@@ -51,7 +46,7 @@ export async function reader(name) {
   }
 
   async function others() {
-    const all = new Float32Array(await (await fetched(`${name}.others.bin`)).arrayBuffer());
+    const all = new Float32Array(await (await beside(`${name}.others.bin`)).arrayBuffer());
     const count = card.classes.length;
     const width = (await features(nothing)).length;
     return Array.from({ length: all.length / width }, (_, i) => ({
@@ -90,10 +85,4 @@ export async function reader(name) {
   ready.catch(() => {}); // for who waits for it
   const about = { origin, card, transliterations, strokes };
   return { ...about, ready, probabilities, read, answer, features, head, others };
-}
-
-async function fetched(name) {
-  const response = await fetch(new URL(name, import.meta.url));
-  if (!response.ok) throw new Error(`${name}: HTTP status ${response.status}`);
-  return response;
 }

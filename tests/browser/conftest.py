@@ -175,9 +175,9 @@ def show(new_page, lab):
     address, folder, settings = lab
     numbers = itertools.count()
 
-    def shown(pad="Pad(reader)", theme="JupyterLab Light", model="digits", **options):
+    def shown(pad="Pad(reader)", theme="JupyterLab Light", model="digits", cell="", **options):
         path = folder / f"pad{next(numbers)}.ipynb"
-        cell = CELL.format(model=model, pad=pad)
+        cell = cell or CELL.format(model=model, pad=pad)
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(made, path)

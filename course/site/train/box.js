@@ -15,23 +15,31 @@ const AGAIN = 2000; // milliseconds after which a drawing is read again while tr
 const SEQUENCES = ["shuffled", "same", "sorted"];
 const number = (value) => value.toLocaleString("en");
 
-/** Fill a box, an opened `<details data-chapter="...">`. */
-export async function open(details) {
+/**
+ * Fill a box, an opened `<details data-chapter="...">`; return a promise of what ends its work.
+ *
+ * @param {HTMLElement} details
+ * @param {object?} files where each file is, by its name; without, where the site has them.
+ */
+export async function open(details, files) {
+  const place = (name) => files?.[name.split("/").pop()] ?? new URL(name, import.meta.url).href;
   const root = make("div", { class: "train-box" });
   details.append(root);
   root.append(make("p", { class: "train-state", role: "status" }, say("loading")));
-  const style = make("link", { rel: "stylesheet", href: new URL("../../playground/pad.css", import.meta.url).href });
-  document.head.append(style);
-  const response = await fetch(new URL("about.json", import.meta.url));
+  for (const name of ["../../playground/pad.css", "box.css"]) {
+    document.head.append(make("link", { rel: "stylesheet", href: place(name) }));
+  }
+  const response = await fetch(place("about.json"));
   if (!response.ok) throw new Error(`about.json: HTTP status ${response.status}`);
   const { digits, boxes } = await response.json();
-  const box = boxes[details.dataset.chapter];
-  const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-  fill(root, { box, digits, worker });
+  const { chapter } = details.dataset;
+  const worker = new Worker(place("worker.js"), { type: "module" });
+  fill(root, { box: boxes[chapter], digits, worker });
   const rest = () => worker.postMessage({ order: "pause" });
   details.addEventListener("toggle", () => details.open || rest());
   addEventListener("pagehide", rest);
-  worker.postMessage({ order: "open", chapter: details.dataset.chapter });
+  worker.postMessage({ order: "open", chapter, files });
+  return () => worker.terminate();
 }
 
 function fill(root, { box, digits, worker }) {
@@ -71,13 +79,13 @@ function fill(root, { box, digits, worker }) {
   const pad = createReader(order);
   const { legend, nameLegend } = createLegend(box.curve.name);
   const found = make("summary", {});
-  const english = { lang: "en" }; // what belongs to the chapter is not translated
+  const [question, answer] = [make("p", {}), make("p", {})];
+  const what = make("p", { class: "train-caption" });
   root.replaceChildren(
-    make("p", english, box.question),
-    ...(digits.banner ? [make("p", { class: "train-banner", ...english }, digits.banner)] : []),
-    controls.root, state, spoken, charts, legend,
-    make("p", { class: "train-caption", ...english }, box.shown.what), pictures, alive,
-    pad.root, make("details", {}, found, make("p", english, box.found)),
+    question,
+    ...(digits.banner ? [make("p", { class: "train-banner", lang: "en" }, digits.banner)] : []),
+    controls.root, state, spoken, charts, legend, what, pictures, alive,
+    pad.root, make("details", {}, found, answer),
   );
   pad.begin();
 
@@ -157,6 +165,9 @@ function fill(root, { box, digits, worker }) {
   }
   language.follow((chosen) => {
     root.lang = chosen;
+    question.textContent = box.question[chosen];
+    what.textContent = box.what[chosen];
+    answer.textContent = box.found[chosen];
     controls.name();
     controls.show(run);
     chart.name({ loss: say("loss"), accuracy: say("accuracy"), digits: say("digits") });

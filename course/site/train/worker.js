@@ -1,19 +1,16 @@
 // Trains one network with ONNX Runtime Web, away from the page, which stays quick.
 //
-// Takes messages {order, ...}: open {chapter}, choose {hidden}, reset, run, pause, step,
+// Takes messages {order, ...}: open {chapter, files}, choose {hidden}, reset, run, pause, step,
 // set {rate, sequence}, read {image, id}. Sends {what, ...}: opened, losses {points},
 // validated {seen, accuracy, most, first}, paused, read {logits, id}, failed {message}.
 
-import * as ort from "../../playground/ort.wasm.bundle.min.mjs";
+import { fetched, session, Tensor, whole } from "../../playground/runtime.js";
+import { numbers } from "./random.js";
 
-const PLAYGROUND = new URL("../../playground/", import.meta.url);
 const SEED = 42; // first weights and sequences are the same after each reset
 const PATIENCE = 40; // milliseconds of work before the page is told, and asked
 
-ort.env.logLevel = "error";
-ort.env.wasm.numThreads = 1; // more would need headers that a plain file server does not send
-ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", PLAYGROUND).href };
-
+let place = (name) => new URL(name, import.meta.url).href; // where a file is
 let box, counts, labels, images; // what is learned: see `training.copy`
 let network, sessions; // of the chosen size
 let weights, random, sequence, steps; // of this run
@@ -41,13 +38,12 @@ onmessage = ({ data }) => {
 
 // ------------------------------------------------------------------------------------- setting up
 
-async function open({ chapter }) {
-  const about = await (await fetched("about.json")).json();
+async function open({ chapter, files }) {
+  if (files) place = (name) => files[name.split("/").pop()];
+  const about = await (await fetched(place("about.json"))).json();
   box = about.boxes[chapter];
   counts = about.digits;
-  const { body } = await fetched("digits.bin");
-  const whole = new Response(body.pipeThrough(new DecompressionStream("gzip")));
-  const bytes = new Uint8Array(await whole.arrayBuffer());
+  const bytes = await whole(place("digits.lzma"));
   const total = counts.train + counts.validation;
   labels = Int32Array.from(bytes.subarray(0, total));
   images = bytes.subarray(total);
@@ -59,8 +55,8 @@ async function open({ chapter }) {
 async function choose({ hidden }) {
   network = box.networks.find((one) => one.hidden === hidden);
   const load = async (kind) => {
-    const file = await (await fetched(`${network.name}.${kind}.onnx`)).arrayBuffer();
-    return ort.InferenceSession.create(new Uint8Array(file));
+    const file = await fetched(place(`${network.name}.${kind}.onnx`));
+    return session(await file.arrayBuffer(), place("../../playground/runtime.lzma"));
   };
   sessions = { step: await load("step"), read: await load("read") };
   await reset();
@@ -75,7 +71,7 @@ async function reset() {
   for (const { name, shape, bound } of network.weights) {
     const size = shape.reduce((a, b) => a * b, 1);
     const values = Float32Array.from({ length: size }, () => bound * (2 * random() - 1));
-    weights[name] = new ort.Tensor("float32", values, shape);
+    weights[name] = new Tensor("float32", values, shape);
   }
   await validate();
 }
@@ -86,22 +82,6 @@ function set(given) {
     kind = given.sequence;
     sequence = null;
   }
-}
-
-/** Return a source of random numbers from 0 to 1: a counter, well stirred (32 bits). */
-function numbers(seed) {
-  return () => {
-    seed = (seed + 0x9e3779b9) | 0;
-    let value = Math.imul(seed ^ (seed >>> 16), 0x85ebca6b);
-    value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
-    return ((value ^ (value >>> 16)) >>> 0) / 2 ** 32;
-  };
-}
-
-async function fetched(name) {
-  const response = await fetch(new URL(name, import.meta.url));
-  if (!response.ok) throw new Error(`${name}: HTTP status ${response.status}`);
-  return response;
 }
 
 // --------------------------------------------------------------------------------------- training
@@ -160,8 +140,8 @@ async function learn() {
     ...batchOf(rows),
     ...weights,
     ...masks(() => (random() < 0.5 ? 0 : 2)), // half is left out, the rest doubled
-    labels: new ort.Tensor("int32", Int32Array.from(rows, (row) => labels[row]), [batch]),
-    rate: new ort.Tensor("float32", [rate], []),
+    labels: new Tensor("int32", Int32Array.from(rows, (row) => labels[row]), [batch]),
+    rate: new Tensor("float32", [rate], []),
   });
   for (const name of Object.keys(weights)) weights[name] = found[`new.${name}`];
   steps += 1;
@@ -183,14 +163,14 @@ function sorted() {
 function batchOf(rows) {
   const pixels = new Uint8Array(box.batch * 784);
   rows.forEach((row, i) => pixels.set(images.subarray(784 * row, 784 * (row + 1)), 784 * i));
-  return { images: new ort.Tensor("uint8", pixels, [box.batch, 28, 28]) };
+  return { images: new Tensor("uint8", pixels, [box.batch, 28, 28]) };
 }
 
 function masks(value) {
   const [width] = box.mask;
   if (!width) return {};
   const values = Float32Array.from({ length: box.batch * width }, value);
-  return { mask: new ort.Tensor("float32", values, [box.batch, width]) };
+  return { mask: new Tensor("float32", values, [box.batch, width]) };
 }
 
 // ---------------------------------------------------------------------------------------- reading
@@ -227,6 +207,6 @@ async function read({ image, id }) {
   const pixels = new Uint8Array(box.batch * 784);
   pixels.set(image);
   const shape = [box.batch, 28, 28];
-  const found = await answers({ images: new ort.Tensor("uint8", pixels, shape) });
+  const found = await answers({ images: new Tensor("uint8", pixels, shape) });
   postMessage({ what: "read", logits: found.logits.data.slice(0, 10), id });
 }

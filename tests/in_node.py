@@ -1,0 +1,19 @@
+"""Run a script in Node beside the playground's own."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from handwriting import playground
+
+
+def run(folder, script):
+    """Put the scripts into `folder`, with this one, and run it there."""
+    if not shutil.which("node"):
+        pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
+    scripts = {"package.json": b'{"type": "module"}', "try.js": script.encode()}
+    for name, content in (playground.scripts() | scripts).items():
+        (folder / name).write_bytes(content)
+    done = subprocess.run(["node", "try.js"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
