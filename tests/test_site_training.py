@@ -105,7 +105,8 @@ def test_digits_are_packed_whole(digits):
     values = np.frombuffer(lzma.decompress(content), np.uint8)
     assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
     assert values[0] == digits.train.labels[0]
-    assert (values[total : total + 784] == digits.train.images[0].flatten().numpy()).all()
+    first = values[total : total + 784].astype(int) - digits.train.images[0].flatten().numpy()
+    assert abs(first).max() <= 8 and len(set(values[total:])) <= 16  # shades
 
 
 @pytest.mark.promise(
