@@ -95,19 +95,16 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     """
     colour, name = opened(picture)
     whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
-    best, refusals = None, []
+    best, first = None, None
     for view, longest, kind, guess in _views(whole):
-        shaded = best[0].soft if best else str(refused("filled")) in refusals
-        if isinstance(kind, str) and kind in STROKES:
-            if not shaded:
-                continue
-            guess += 0.3 * (best is None)
+        if isinstance(kind, str) and kind in STROKES and not (best and best[0].soft):
+            continue
         if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
             continue  # it cannot win, or shows the same shadow
         try:
             look = _look(view, FINER if many else longest, kind, many)
         except InkError as error:
-            refusals.append(str(error))
+            first = first or error
             continue
         doubt = min(1.0, look.doubt + guess)
         if best is None or doubt < best[1]:
@@ -115,7 +112,7 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
         if doubt < LITTLE:
             break
     if best is None or (best[1] > TOO_MUCH and not many):
-        raise InkError(f"{name}: {[*refusals, refused('unclear')][0]}") from None
+        raise InkError(f"{name}: {first or refused('unclear')}") from None
     return *best, name
 
 
@@ -251,7 +248,8 @@ def _around_strokes(values: np.ndarray, wide: float) -> np.ndarray:
     Strokes are at most so `wide`, as a share of the picture's longer side.
     """
     side = 1 + 2 * round(wide / 2 * max(values.shape))
-    return ndimage.grey_closing(values, (side, side, 1)).transpose(2, 0, 1)
+    closed = ndimage.grey_closing(values, (side, side, 1))
+    return ndimage.gaussian_filter(closed, (2, 2, 0)).transpose(2, 0, 1)
 
 
 def _noise(strength: np.ndarray, most: float) -> float:
