@@ -30,9 +30,9 @@ from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. The one
-# that measures how fast processes are waits for all, as does the last: each has all cores.
+# that measures how fast processes are waits for all, as do those after it: each has all cores.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06",), "09": ("05", "07")}
-AFTER |= {"10": tuple(f"{number:02}" for number in range(1, 9)), "11": ALL, "12": ALL}
+AFTER |= {"10": tuple(f"{number:02}" for number in range(1, 9)), "11": ALL, "12": ALL, "13": ALL}
 # What is told of each model at the end, and under which head.
 SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "source": "data"}
 # The models that come with the course, by the notebook that trains them.

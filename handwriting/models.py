@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 
     from handwriting.ink import Picture, Steps
 
-# Doubt about the preparation, from 0 to 1, with which no answer is sure. Of 340 pictures of MNIST's
-# validation digits (`wild` and `scenes`; `wild.accuracies(..., doubtful=cut)`), 0.75, 0.93, 0.976
-# and 0.979 are sure with a cut of 0.15, 0.25, 0.35 and 0.5, none wrongly; of 190 of HPL's letters
-# 0.74, 0.92, 0.96 and 0.97, none wrongly. From 0.35 on doubt means a shadow, an outline, or two
-# characters, which those pictures show too little of.
+# Doubt about the preparation, from 0 to 1, with which no answer is sure: what `paper` and `parts`
+# give shadows, outlines and what may be two characters. Validation pictures do not single it out:
+# of those of `wild` and `scenes` none was surely wrong with any cut.
 DOUBTFUL = 0.35
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 

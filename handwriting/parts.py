@@ -64,7 +64,8 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
-    areas[_underlines(areas, boxes, pen, mask.shape)] *= many
+    if not many:
+        areas[_underlines(areas, boxes, pen, mask.shape)] = 0
     everything = areas.sum()
     areas[_dirt(areas, boxes, pen)] = 0
     kept, count = areas[parts] > 0, np.count_nonzero(areas)
@@ -85,7 +86,9 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and _sides(kept) < 3),
         0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
     )
-    return kept, pen, outlined if outlined == OUTLINE else min(1.0, doubt)
+    if outlined == OUTLINE:  # the other doubts were of its thin lines, before they were filled
+        return kept, pen, OUTLINE
+    return kept, pen, min(1.0, doubt)
 
 
 def _outlined(crop: np.ndarray, pen: float) -> float:

@@ -60,14 +60,12 @@ def accuracies(
     seed: int = 0,
     draw: Callable[..., bytes] = picture,
     names: Sequence[str] = (),
-    doubtful: float = DOUBTFUL,
 ) -> dict[str, dict[str, float]]:
     """Measure how a model reads pictures from outside, prepared in two ways.
 
     The split has the proportions of the reader's card; `drawn` takes `count` images of it, and
     `draw` makes a picture of each under each of `names`: by default of `CONDITIONS`, or those of
-    `scenes.SCENES` with `scenes.picture`. A picture that the reader refuses counts as wrong. No
-    answer is sure from `doubtful` on; on validation images this chooses `models.DOUBTFUL`.
+    `scenes.SCENES` with `scenes.picture`. A picture that the reader refuses counts as wrong.
 
     Returns:
         For each name the accuracies, from 0 to 1, by `published_way` and `ours`, and the share of
@@ -89,7 +87,7 @@ def accuracies(
                 readable[i] = False
         answers = reader.probabilities(ours)
         right = answers.argmax(1) == labels
-        sure = readable & (answers.max(1) >= card.threshold) & (doubt < doubtful)
+        sure = readable & (answers.max(1) >= card.threshold) & (doubt < DOUBTFUL)
         as_published = reader.probabilities(published).argmax(1) == labels
         measured[name] = {
             "published_way": float(as_published.mean()),

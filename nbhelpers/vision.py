@@ -1,7 +1,7 @@
 """The bridge to fastai: our batches in its `DataLoaders`, weights of known origin, its learners.
 
 fastai reads a file for each image, in worker processes. Here batches are cut straight out of a
-tensor that is in memory already. Notebooks 06 and 08 use it; nothing else imports fastai.
+tensor that is in memory already. Notebooks 06, 08 and 12 use it; nothing else imports fastai.
 """
 
 import gc

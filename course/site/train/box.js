@@ -60,7 +60,7 @@ function fill(root, { box, digits, worker }) {
     reset: () => again("reset"),
   });
   const state = make("p", { class: "train-state" });
-  const spoken = make("p", { class: "visually-hidden", role: "status" });
+  const spoken = make("p", { class: "nbh-hidden", role: "status" });
   const charts = make("div", { class: "train-charts" });
   const chart = createChart(charts, {
     least: box.batch,
