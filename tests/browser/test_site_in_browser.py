@@ -30,7 +30,7 @@ STICKING_OUT = """() => {
   };
   return [...document.querySelectorAll("body *")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length)
-    .filter((e) => !e.closest(".sidebar-drawer, .toc-drawer, svg, .visually-hidden, .train-box > .nbh-hidden"))
+    .filter((e) => !e.closest(".sidebar-drawer, .toc-drawer, svg, .visually-hidden"))
     .filter((e) => !clipped(e))
     .map((e) => `${e.localName}.${e.className} ${e.textContent.trim().slice(0, 40)}`);
 }"""
