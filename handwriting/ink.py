@@ -124,13 +124,21 @@ def to_tamil(picture: Picture, proportions: str = "adapted") -> Steps:
 
 
 def _as_tamil(one: Found, proportions: str) -> Steps:
-    fine, pen = _measured(one.crop)
+    form, pen = tamil_form(one.crop, proportions)
+    return Steps(one, form, pen, one.doubt)
+
+
+def tamil_form(ink: np.ndarray, proportions: str = "adapted") -> tuple[np.ndarray, float]:
+    """Return a letter's form, uint8 `[64, 64]`, and its pen: a share of the letter's longer side.
+
+    As `to_tamil` does it, from ink already found: uint8 `[h, w]`, 0 is paper, cut at the letter.
+    """
+    fine, pen = _measured(ink)
     near = TAMIL_PEN / 1.5 < pen < 1.5 * TAMIL_PEN
-    drawn = one.crop if near else _redrawn(fine, pen, TAMIL_PEN)
+    drawn = ink if near else _redrawn(fine, pen, TAMIL_PEN)
     margin, longer = TAMIL_MARGIN
     original = Image.fromarray(np.pad(drawn, round(max(drawn.shape) * margin / longer)))
-    side = shapes.FORMS["tamil"].side
-    return Steps(one, shapes.placed(original, side, proportions), pen, one.doubt)
+    return shapes.placed(original, shapes.FORMS["tamil"].side, proportions), pen
 
 
 def to_form(picture: Picture, form: str, side: int, proportions: str = "adapted") -> Steps:
