@@ -10,13 +10,14 @@ import io
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch.nn import functional
 
 from handwriting import ink, wild
 from handwriting.parts import EIGHT, cut
+from nbhelpers import shapes
 from nbhelpers.augmentation import RandomWarp
 from nbhelpers.tamil import synthetic
 
@@ -33,7 +34,7 @@ def redrawn(images: torch.Tensor, seed: int) -> torch.Tensor:
         room = functional.pad(images, [16] * 4)[:, None]  # for those that grow
         warped = [OTHER_HANDS(part.float())[:, 0].numpy() for part in room.split(512)]
     letters = (letter for part in warped for letter in part)
-    drawn = [_redrawn(letter, "adapted", seed, i) for i, letter in enumerate(letters)]
+    drawn = [_redrawn(letter, seed, i) for i, letter in enumerate(letters)]
     return torch.from_numpy(np.stack(drawn))
 
 
@@ -42,18 +43,18 @@ def strangers(writers: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
     Images uint8 `[312 · writers, 64, 64]` with `adapted` proportions, and labels int64.
     """
-    drawn, labels = [], []
-    for i, (name, content) in enumerate(synthetic.pictures(writers, seed=seed)):
-        letter = 255 - np.asarray(Image.open(io.BytesIO(content)).convert("L"))
-        drawn.append(_redrawn(letter, "kept", seed, i))
+    letters, labels = [], []
+    for name, content in synthetic.pictures(writers, seed=seed):
+        picture = ImageOps.invert(Image.open(io.BytesIO(content)).convert("L"))
+        letters.append(shapes.placed(picture, shapes.FORMS["tamil"].side, "adapted"))
         labels.append(int(name.split("/")[1][:3]))
-    return torch.from_numpy(np.stack(drawn)), torch.tensor(labels)
+    return redrawn(torch.from_numpy(np.stack(letters)), seed), torch.tensor(labels)
 
 
-def _redrawn(letter: np.ndarray, proportions: str, *seed: int) -> np.ndarray:
+def _redrawn(letter: np.ndarray, *seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     size = np.exp(random.uniform(*np.log((60, 200))))  # of the longer side, in a scan's pixels
-    strokes = wild.enlarged(letter, proportions, round(size)) > 0.5
+    strokes = wild.enlarged(letter, "adapted", round(size)) > 0.5
     drawn = _drawn(_middle(strokes, size, random), size, random)
     return ink.tamil_form(cut(_scanned(drawn, size, random)))[0]
 
@@ -82,7 +83,7 @@ def _middle(strokes: np.ndarray, size: float, random: np.random.Generator) -> np
 
 def _drawn(way: np.ndarray, size: float, random: np.random.Generator) -> np.ndarray:
     """Return ink along the way of a pen, float `[h, w]`, 0 to 1."""
-    width = size * np.exp(random.uniform(*np.log((0.025, 0.13))))
+    width = size * np.exp(random.uniform(*np.log((0.025, 0.11))))
     if random.random() < 0.5:  # uneven
         press = ndimage.gaussian_filter(random.standard_normal(way.shape), size / 8)
         width = width * np.exp(0.25 * press / press.std())
