@@ -179,8 +179,9 @@ function planes({ width, height, data }) {
  * The paper is a smooth surface; or that with a relief, as if crumpled, "rough"; or what is around
  * dark strokes, "thick" or "thin" ones, with the edge of a shadow across it; or of one colour.
  */
-function lookAt({ colours: view, onto }, longest, kind, many = false) {
-  const colours = view.map((colour) => within(colour, longest));
+function lookAt(seen, longest, kind, many = false) {
+  const { colours: view, onto } = seen;
+  const colours = smaller(seen, longest);
   const [plain, rough, wide] = [Array.isArray(kind), kind === "rough", STROKES[kind]];
   const papers = papersOf(colours, kind);
   let strength = strengthOf(colours, papers);
@@ -216,6 +217,13 @@ function lookAt({ colours: view, onto }, longest, kind, many = false) {
     doubt = Math.max(doubt, 0.2); // it deserves a finer look
   }
   return { ink, box, doubt, view, kind, onto, soft };
+}
+
+/** Return a view's colours at most `longest` pixels a side; they are kept for the next look. */
+function smaller(view, longest) {
+  view.kept ??= {};
+  view.kept[longest] ??= view.colours.map((colour) => within(colour, longest));
+  return view.kept[longest];
 }
 
 /** Return the paper behind the ink, of one of the kinds. */

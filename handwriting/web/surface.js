@@ -25,16 +25,15 @@ export function* surfaces(picture) {
   for (const least of [3, 7, 14]) { // of faint frames, of texture
     const even = mapped(small[0], (_, i) => steep.every((values) => values[i] < least));
     for (const region of large(even)) {
-      const corners = cornersOf(region);
+      const whole = filled(region);
+      const corners = cornersOf(region, whole);
       if (!corners || found.some((other) => same(corners, other.corners))) continue;
-      found.push({ corners, region });
+      found.push({ corners, region, whole });
     }
   }
   found.sort((one, other) => areaOf(other.corners) - areaOf(one.corners));
   const scale = longer(picture[0]) / longer(small[0]);
-  for (const { corners, region } of found.slice(0, 4)) {
-    yield straightened(picture, corners, region, small, scale);
-  }
+  for (const one of found.slice(0, 4)) yield straightened(picture, one, small, scale);
 }
 
 /** Return the large connected parts of a mask, each as one. */
@@ -47,10 +46,9 @@ function large(even) {
 
 /**
  * Return the corners of a surface, clockwise from the upper left; null for what is no surface: not
- * straight all around, the whole picture, or empty.
+ * straight all around, the whole picture, or empty. `whole` is the region with its holes filled.
  */
-function cornersOf(region) {
-  const whole = filled(region);
+function cornersOf(region, whole) {
   const hull = hullOf(whole);
   const area = areaOf(hull);
   const size = region.data.length;
@@ -145,7 +143,7 @@ function same(corners, others) {
 }
 
 /** Return the surface alone; what is not in its hull becomes like the paper near it. */
-function straightened(picture, corners, region, small, scale) {
+function straightened(picture, { corners, region, whole }, small, scale) {
   const sides = lengths(corners).map((length) => length * scale);
   const wanted = [Math.max(sides[0], sides[2]), Math.max(sides[1], sides[3])];
   const less = Math.min(1, LARGEST / Math.max(...wanted));
@@ -157,7 +155,7 @@ function straightened(picture, corners, region, small, scale) {
   const scaled = inner.map((point) => point.map((value) => value * scale));
   const [large, coarse] = [perspective(onto, scaled), perspective(onto, inner)];
   const colours = picture.map((colour) => transformed(colour, width, height, large));
-  const outside = mapped(grown(filled(region)), (inside) => (inside ? 0 : 255));
+  const outside = mapped(grown(whole), (inside) => (inside ? 0 : 255));
   const cover = transformed(outside, width, height, coarse);
   if (sum(cover.data) > cover.data.length) {
     const known = gaussian(region, 12).data;
