@@ -20,7 +20,7 @@ import numpy as np
 from handwriting import cards
 from handwriting.cards import NOTEBOOKS, Card
 from handwriting.cards import ModelError as ModelError  # for who imports `models` alone
-from nbhelpers import sources
+from nbhelpers import shapes, sources
 
 # torch takes seconds to import, and `Reader` gets along without: functions that need it import it.
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Doubt about the preparation, from 0 to 1, with which no answer is sure: what `paper` and `parts`
 # give shadows, outlines and what may be two characters. Validation pictures do not single it out:
 # of those of `wild` and `scenes` none was surely wrong with any cut.
-DOUBTFUL = 0.35
+DOUBTFUL = shapes.INK["doubtful"]
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
 
 

@@ -18,11 +18,6 @@ def picture(image, random, proportions="kept"):
         proportions: of the image, as given to `tamil.tamil`.
     """
     ink = wild.enlarged(np.asarray(image), proportions, round(random.uniform(*LONGER)))
-    return on_sheet(ink, random)
-
-
-def on_sheet(ink, random):
-    """Return ink float `[h, w]`, 0 to 1, somewhere on a sheet: uint8 `[560, 560, 3]`."""
     top, left = (random.integers(0, SIDE - side + 1) for side in ink.shape)
     sheet = np.zeros((SIDE, SIDE), np.float32)
     sheet[top : top + ink.shape[0], left : left + ink.shape[1]] = ink

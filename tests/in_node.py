@@ -8,11 +8,12 @@ import pytest
 from handwriting import playground
 
 
-def run(folder, script):
-    """Put the scripts into `folder`, with this one, and run it there."""
+def run(folder, script, **others):
+    """Put the scripts into `folder`, with this one, and run it there; `others` replace theirs."""
     if not shutil.which("node"):
         pytest.skip("Node.js is not installed: the playground's JavaScript cannot be tried")
     scripts = {"package.json": b'{"type": "module"}', "try.js": script.encode()}
+    scripts |= {f"{name}.js": text.encode() for name, text in others.items()}
     for name, content in (playground.scripts() | scripts).items():
         (folder / name).write_bytes(content)
     done = subprocess.run(["node", "try.js"], cwd=folder, capture_output=True, text=True)

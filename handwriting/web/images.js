@@ -57,7 +57,30 @@ export function boxOf(image, least = 0) {
   return right ? { left, top, right, bottom } : null;
 }
 
+/** Return the longer side. */
+export function longer({ width, height }) {
+  return Math.max(width, height);
+}
+
+/** Return the width and the height of a box. */
+export function sidesOf({ left, top, right, bottom }) {
+  return [right - left, bottom - top];
+}
+
 // -------------------------------------------------------------------------------------- numbers
+
+export function sum(values) {
+  return values.reduce((a, b) => a + b, 0);
+}
+
+/** Return the largest of any number of values, 0 of none. */
+export function most(values) {
+  return values.reduce((a, b) => Math.max(a, b), 0);
+}
+
+export function bounded(value, most) {
+  return Math.min(most, Math.max(0, value));
+}
 
 /** Round to the nearest whole number, halves to the even one, as Python and NumPy do. */
 export function round(value) {
@@ -400,18 +423,92 @@ function mirrored(x, size) {
 
 // ----------------------------------------------------------------------------------------- shape
 
-/** Return 1 where the mask is not zero at most `reach` pixels away along both axes. */
-export function spread(mask, reach) {
-  const rows = ({ width, height, data }) => {
-    const result = grid(width, height);
-    for (let i = 0; i < data.length; i++) {
-      if (!data[i]) continue;
-      const row = i - (i % width);
-      result.data.fill(1, Math.max(row, i - reach), Math.min(row + width, i + reach + 1));
-    }
-    return result;
-  };
-  return transposed(rows(transposed(rows(mask))));
+/** Return the largest value at most `reach` pixels away along the rows, and `down` along columns. */
+export function largestNear(image, reach, down = reach) {
+  return extreme(image, reach, down, 1);
+}
+
+/** Return the smallest value at most `reach` pixels away along both axes. */
+export function smallestNear(image, reach) {
+  return extreme(image, reach, reach, -1);
+}
+
+function extreme({ width, height, data }, across, down, sign) {
+  const result = { width, height, data: data.slice() };
+  for (const [columns, reach] of [[true, down], [false, across]]) {
+    changeLines(result, columns, (line, changed) => {
+      for (let x = 0; x < line.length; x++) {
+        let found = line[x];
+        const end = Math.min(line.length - 1, x + reach);
+        for (let i = Math.max(0, x - reach); i <= end; i++) {
+          if (sign * line[i] > sign * found) found = line[i];
+        }
+        changed[x] = found;
+      }
+    });
+  }
+  return result;
+}
+
+/** Close gaps of dark between light ones: SciPy's grey_closing with a square. */
+export function closed(image, reach) {
+  return smallestNear(largestNear(image, reach), reach);
+}
+
+/** Return the mask with its holes filled: SciPy's binary_fill_holes. */
+export function filled(mask) {
+  const { width, height, data } = padded(mapped(mask, (inside) => (inside ? 1 : 0)), 1);
+  const waiting = [0];
+  while (waiting.length) {
+    const i = waiting.pop();
+    if (i < 0 || i >= data.length || data[i]) continue;
+    data[i] = 2; // can be reached from outside
+    waiting.push(i - width, i + width);
+    if (i % width) waiting.push(i - 1);
+    if ((i + 1) % width) waiting.push(i + 1);
+  }
+  const inner = { left: 1, top: 1, right: width - 1, bottom: height - 1 };
+  return mapped(cropped({ width, height, data }, inner), (value) => value !== 2);
+}
+
+/** Return the mask grown by a pixel to all four sides. */
+export function grown(mask) {
+  return withNear(mask, (inside, near) => inside || near.some(Boolean));
+}
+
+/** Return the mask without its pixels that lie on its edge, or on the picture's. */
+export function shrunk(mask) {
+  return withNear(mask, (inside, near) => inside && near.every(Boolean));
+}
+
+function withNear(mask, change) {
+  const { width, data } = mask;
+  return mapped(mask, (inside, i) => {
+    const x = i % width;
+    const beside = [x && data[i - 1], x < width - 1 && data[i + 1]];
+    return change(inside, [...beside, data[i - width], data[i + width]]) ? 1 : 0;
+  });
+}
+
+/** Return whether a mask reaches the left, upper, right and lower side of the picture. */
+export function reaches(mask) {
+  const box = boxOf(mask);
+  if (!box) return [false, false, false, false];
+  return [!box.left, !box.top, box.right === mask.width, box.bottom === mask.height];
+}
+
+/** Return how steeply the values rise at each pixel, from its neighbours: NumPy's gradient. */
+export function slopes(image) {
+  const { width, height, data } = image;
+  return mapped(image, (_, i) => {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    const [left, right] = [Math.max(0, x - 1), Math.min(width - 1, x + 1)];
+    const [above, below] = [Math.max(0, y - 1), Math.min(height - 1, y + 1)];
+    return Math.hypot(
+      (data[y * width + right] - data[y * width + left]) / (right - left),
+      (data[below * width + x] - data[above * width + x]) / (below - above),
+    );
+  }, Float32Array);
 }
 
 /**
@@ -457,12 +554,12 @@ function lowest(length) {
 }
 
 /**
- * Find the parts of a mask; pixels that touch at a corner belong together.
+ * Find the parts of a mask; pixels that touch at a corner belong together where `corners` count.
  *
  * @returns {{parts, areas, boxes}} parts: a grid with the number of each pixel's part, from 1;
  *   areas and boxes: by part, at 0 nothing.
  */
-export function labelled(mask) {
+export function labelled(mask, corners = true) {
   const { width, height, data } = mask;
   const parts = grid(width, height, Int32Array);
   const [areas, boxes] = [[0], [null]];
@@ -485,6 +582,7 @@ export function labelled(mask) {
       for (let nextY = Math.max(0, y - 1); nextY <= Math.min(height - 1, y + 1); nextY++) {
         for (let nextX = Math.max(0, x - 1); nextX <= Math.min(width - 1, x + 1); nextX++) {
           const next = nextY * width + nextX;
+          if (!corners && nextX !== x && nextY !== y) continue;
           if (data[next] && !parts.data[next]) {
             parts.data[next] = number;
             waiting.push(next);

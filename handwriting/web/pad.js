@@ -33,8 +33,9 @@ const ROWS = 5;
  *   patience: milliseconds without an answer until the sentence `silence`, a key, is shown.
  * @returns {{show, kept, giveUp, setTask, speak, guide, destroy}}
  *   show(answer): {number?, sure, choices: [{text, transliteration, probability, strokes?}],
- *     seen?: an image URL, side?} or {number?, error: a sentence}. Strokes, where given, are drawn
- *     in place of the text: [[[x, y], ...], ...], y down, a stroke of one point is a dot.
+ *     seen?: an image URL, side?} or {number?, error: a sentence, all?}. Strokes, where given, are
+ *     drawn in place of the text: [[[x, y], ...], ...], y down, a stroke of one point is a dot.
+ *     all: {sure, choices} of each where there are several characters.
  *   kept({path} or {error}): what became of "Keep". giveUp(): there will be no answer.
  *   speak(language, names?): say all in that language; names are those of the sources.
  *   guide(element or null): lay something over the paper, which is drawn on as before.
@@ -77,6 +78,13 @@ export function createPad(root, options) {
     type: "range", min: PEN.least, max: PEN.most, value: options.pen ?? PEN.start,
   });
   const nib = make("span", { class: "nbh-nib", "aria-hidden": "true" });
+  const pictureButton = make("button", { type: "button" });
+  // Without `capture`, phones offer their camera and the gallery; Chrome on Android, since 14, only
+  // where a type is named that its chooser of photos does not know (Chromium's issue 40937303).
+  const isAndroid = /Android.*Chrome/.test(navigator.userAgent);
+  const chooser = make("input", {
+    type: "file", accept: `image/*${isAndroid ? ",android/allowCamera" : ""}`, hidden: "",
+  });
   const headline = make("div", { class: "nbh-headline" });
   const message = make("div", { class: "nbh-message" });
   const status = make("div", { class: "nbh-status", role: "status", "aria-atomic": "true" });
@@ -105,7 +113,7 @@ export function createPad(root, options) {
   const penText = make("span", {});
   pen.append(penText, width, nib);
   const tools = make("div", { class: "nbh-tools" });
-  tools.append(undoButton, clearButton, pen);
+  tools.append(undoButton, clearButton, pen, ...(options.pictures ? [pictureButton, chooser] : []));
   const left = make("div", { class: "nbh-left" });
   left.append(paper, tools);
   const right = make("div", { class: "nbh-right" });
@@ -157,7 +165,8 @@ export function createPad(root, options) {
     const labels = [[canvas, "paper"], [width, "pen_width"], [list, "likeliest"], [label, "keep_as"]];
     for (const [element, key] of labels) element.setAttribute("aria-label", word(key));
     const texts = [
-      [undoButton, "undo"], [clearButton, "clear"], [penText, "pen"], [keepThis, "keep_this"],
+      [undoButton, "undo"], [clearButton, "clear"], [penText, "pen"], [pictureButton, "picture"],
+      [keepThis, "keep_this"],
       [keepButton, "keep"], [checkButton, options.keeps ? "keep" : "check"], [legend, "what_to_draw"], [seenText, "sees"],
     ];
     for (const [element, key] of texts) element.textContent = word(key);
@@ -305,9 +314,11 @@ export function createPad(root, options) {
     target.width = Math.max(1, Math.round(bitmap.width * scale));
     target.height = Math.max(1, Math.round(bitmap.height * scale));
     const pencil = target.getContext("2d", { willReadFrequently: true });
-    pencil.fillStyle = "#fff"; // behind what is transparent
-    pencil.fillRect(0, 0, target.width, target.height);
+    pencil.imageSmoothingQuality = "high";
     pencil.drawImage(bitmap, 0, 0, target.width, target.height);
+    pencil.globalCompositeOperation = "destination-over"; // behind what is transparent
+    pencil.fillStyle = isLight(pencil.getImageData(0, 0, target.width, target.height)) ? "#000" : "#fff";
+    pencil.fillRect(0, 0, target.width, target.height);
     strokes = [];
     open = pointer = null;
     photo = target;
@@ -316,6 +327,12 @@ export function createPad(root, options) {
   }
 
   if (options.pictures) {
+    on(pictureButton, "click", () => chooser.click());
+    on(chooser, "change", () => {
+      const [file] = chooser.files;
+      if (file) bring(file);
+      chooser.value = ""; // the same may be chosen again
+    });
     on(document, "paste", (event) => {
       const [file] = event.clipboardData.files;
       if (!file || !box.contains(document.activeElement)) return;
@@ -480,12 +497,20 @@ export function createPad(root, options) {
   function shown(answer) {
     say("");
     blank(answer.error ? word("unread") : "");
+    const big = make("div", { class: "nbh-big" });
+    if (answer.all?.length) {
+      blank(word("one_by_one", { count: answer.all.length }));
+      for (const { choices, sure } of answer.all) {
+        big.append(glyph(choices[0]), ...(sure ? [] : [make("span", { class: "nbh-words" }, "?")]));
+      }
+      headline.append(big);
+      return;
+    }
     if (answer.error) {
       say(refused(answer.error, words.refusals, language));
       return;
     }
     const [best] = answer.choices;
-    const big = make("div", { class: "nbh-big" });
     const add = (text) => big.append(make("span", { class: "nbh-words" }, text));
     const letter = (choice) => {
       big.append(glyph(choice));
@@ -692,6 +717,17 @@ export function glyph({ text, transliteration, strokes }) {
     }),
   );
   return svg;
+}
+
+/** Return whether a picture is transparent but for light strokes: they stood on something dark. */
+function isLight({ data }) {
+  let [visible, light] = [0, 0];
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 128) continue;
+    visible += 1;
+    light += (data[i] + data[i + 1] + data[i + 2]) / 3;
+  }
+  return visible <= data.length / 8 && light > 160 * visible;
 }
 
 /** A refusal of `ink` in another language; it is known by its English sentence. */

@@ -1,7 +1,7 @@
 // A model of this course in the browser: `handwriting.models.Reader`, with ONNX Runtime Web.
 
 import { pixels, seen } from "./canvas.js";
-import { InkError, toForm, UNSURE } from "./ink.js";
+import { allToForm, DOUBTFUL, InkError, toForm } from "./ink.js";
 import { fetched, session, Tensor } from "./runtime.js";
 
 const CHOICES = 5;
@@ -11,14 +11,15 @@ const beside = (file) => fetched(new URL(file, import.meta.url).href);
  * Fetch a model that `saving.save` has written, and what stands beside it.
  *
  * @param {string} name of its files, such as "lenet".
- * @returns {{origin, card, transliterations, strokes, ready, probabilities, read, answer, features,
- *   head, others}}
+ * @returns {{origin, card, transliterations, strokes, ready, probabilities, read, readAll, answer,
+ *   features, head, others}}
  *   origin: whose model it is, in words. card: as `cards.Card`.
  *   transliterations, strokes: of each class, empty for digits.
  *   ready: a promise, fulfilled once the model can answer.
  *   probabilities(image): of the classes, for a grid of uint8 in the model's form; a promise.
  *   read(picture): what is drawn on it: a promise of {sure, choices, steps}, as `models.Answer`;
  *     fails with `InkError` where nothing can be read.
+ *   readAll(picture): the same of every separate character on it, row by row.
  *   answer(canvas): the same of what is drawn on a canvas, as `pad.show` takes it; never fails.
  *   features(image): what the last layer gets, Float32Array. head(): that layer, {weight, bias}.
  *   others(): [{features, label, writer}, ...], letters by synthetic writers; all are promises, and
@@ -56,8 +57,7 @@ export async function reader(name) {
     }));
   }
 
-  async function read(picture) {
-    const steps = toForm(picture, card);
+  async function answered(steps) {
     const found = await probabilities(steps.normalised);
     const order = Array.from(found.keys()).sort((a, b) => found[b] - found[a]);
     const choices = order.slice(0, CHOICES).map((i) => ({
@@ -66,17 +66,25 @@ export async function reader(name) {
       probability: found[i],
       strokes: strokes[i],
     }));
-    const sure = choices[0].probability >= card.threshold && steps.doubt < UNSURE;
+    const sure = choices[0].probability >= card.threshold && steps.doubt < DOUBTFUL;
     return { sure, choices, steps };
+  }
+  const read = async (picture) => answered(toForm(picture, card));
+
+  async function readAll(picture) {
+    const answers = [];
+    for (const steps of allToForm(picture, card)) answers.push(await answered(steps));
+    return answers;
   }
 
   async function answer(canvas) {
+    const picture = pixels(canvas);
     try {
-      const { sure, choices, steps } = await read(pixels(canvas));
+      const { sure, choices, steps } = await read(picture);
       return { sure, choices, seen: seen(steps.normalised), side };
     } catch (error) {
-      const known = error instanceof InkError;
-      return { error: known ? error.message : globalThis.courseLanguage.say("pad", "wrong", error) };
+      if (!(error instanceof InkError)) return { error: globalThis.courseLanguage.say("pad", "wrong", error) };
+      return { error: error.message, all: error.several ? await readAll(picture) : [] };
     }
   }
 
@@ -84,5 +92,5 @@ export async function reader(name) {
   const ready = probabilities(nothing);
   ready.catch(() => {}); // for who waits for it
   const about = { origin, card, transliterations, strokes };
-  return { ...about, ready, probabilities, read, answer, features, head, others };
+  return { ...about, ready, probabilities, read, readAll, answer, features, head, others };
 }

@@ -149,7 +149,11 @@ class Hand:
 
 
 def bring(page, content, how):
-    """Paste or drop a file on the paper, as a browser would say it."""
+    """Paste or drop a file on the paper, as a browser would say it, or choose it."""
+    if how == "choose":
+        file = {"name": "photo.png", "mimeType": "image/png", "buffer": content}
+        page.locator(".nbh-tools input[type=file]").set_input_files(file)
+        return
     page.locator(".nbh-paper").evaluate(
         """(canvas, [text, how]) => {
           const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -176,7 +180,7 @@ def shot_of(image):
 
 def brings(page, easy):
     """Paste and drop pictures, one that cannot be opened too, and draw on."""
-    for how, (text, image) in zip(("paste", "drop"), easy.items(), strict=False):
+    for how, (text, image) in zip(("paste", "drop", "choose"), easy.items(), strict=False):
         bring(page, shot_of(image), how)
         assert text in headline(page)
         page.keyboard.press("Control+z")
@@ -193,10 +197,10 @@ def brings(page, easy):
     assert "1" in headline(page)
 
 
-def picture(page, name):
+def shot(page, name):
     """Keep a picture of the pad to look at, under build/browser/."""
     page.wait_for_timeout(400)  # bars move
-    page.screenshot(path=PICTURES / f"{name}.png")
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
 def headline(page):

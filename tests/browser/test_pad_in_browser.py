@@ -12,8 +12,8 @@ from drawing import (
     ink,
     kernel_idle,
     one_by_keyboard,
-    picture,
     run_cell,
+    shot,
     shot_of,
     strokes_of,
     tamil_strokes,
@@ -46,11 +46,11 @@ def page(desk):
 
 @BY_HAND
 def test_reads_what_the_mouse_writes(page, easy):
-    picture(page, "empty")
+    shot(page, "empty")
     for text, image in easy.items():
         write(page, strokes_of(image))
         said = headline(page)
-        picture(page, f"mouse_{text}")
+        shot(page, f"mouse_{text}")
         assert re.search(rf"(Read as|Not sure between)\s+{text}\s", said), said
         rows = page.locator(".nbh-choices li")
         assert rows.count() == 5 and rows.first.inner_text().startswith(text)
@@ -90,7 +90,7 @@ def test_undo_clear_and_pen_width(page):
 @BY_HAND
 def test_keyboard_alone(page):
     one_by_keyboard(page)
-    picture(page, "keyboard")
+    shot(page, "keyboard")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Clear"
@@ -112,7 +112,7 @@ def test_a_drawing_is_kept_once(page, lab):
     (path,) = folder.glob("*.png")
     with Image.open(path) as kept:
         assert kept.size == (560, 560)
-    picture(page, "kept")
+    shot(page, "kept")
 
 
 def test_a_picture_is_pasted_or_dropped(page, easy):
@@ -122,7 +122,7 @@ def test_a_picture_is_pasted_or_dropped(page, easy):
     assert ink(page) > 0
     said = page.locator(".nbh-paper").get_attribute("aria-description")
     assert "pasted with Ctrl+V" in said
-    picture(page, "pasted")
+    shot(page, "pasted")
 
 
 def test_what_is_read_goes_to_a_screen_reader(page, easy):
@@ -146,14 +146,14 @@ def test_a_finger_draws_in_the_dark_theme(show, easy):
     assert text in headline(page)
     after = page.evaluate("document.querySelector('.jp-WindowedPanel-outer')?.scrollTop")
     assert after == before  # the finger drew and did not scroll
-    picture(page, "finger_dark")
+    shot(page, "finger_dark")
     page.keyboard.press("Control+b")  # JupyterLab's side bar; the pad lets such keys pass
     page.locator(".jp-FileBrowser").wait_for(state="hidden")
     page.set_viewport_size({"width": 375, "height": 900})
     page.locator(".nbh-tools").scroll_into_view_if_needed()
     edges = page.locator(".nbh-pad").evaluate("pad => [pad.scrollWidth, pad.clientWidth]")
     assert edges[0] <= edges[1]
-    picture(page, "phone_dark")
+    shot(page, "phone_dark")
 
 
 @BY_HAND
@@ -197,13 +197,13 @@ def test_practice_counts_the_first_check_of_each_digit(show, easy):
     page = show(f"Practice(reader, letters={sorted(easy)!r}, seed=1)")
     score = page.locator(".nbh-score")
     asked = page.locator(".nbh-wanted .nbh-glyph").inner_text()
-    picture(page, "practice")
+    shot(page, "practice")
     write(page, strokes_of(easy[asked]))
     assert page.locator(".nbh-big").count() == 0  # not before it is asked for
     page.get_by_role("button", name="Check", exact=True).click()
     assert headline(page).startswith("Right: read as")
     assert score.inner_text() == "1 of 1 right so far"
-    picture(page, "practice_right")
+    shot(page, "practice_right")
     page.get_by_role("button", name="Next digit").click()
     page.locator(".nbh-caption", has_text="Not checked yet").wait_for()
     page.wait_for_timeout(500)
@@ -235,7 +235,7 @@ def test_reload_and_restart(show, easy):
     write(page, LINES[:1])
     page.locator(".nbh-message", has_text=SILENT).wait_for(timeout=10_000)
     assert page.locator(".nbh-caption").inner_text() == "No answer"
-    picture(page, "restarted")
+    shot(page, "restarted")
     run_cell(page)
     write(page, strokes_of(image))
     assert text in headline(page)
@@ -246,4 +246,4 @@ def test_tamil(show):
     write(page, tamil_strokes(0))
     headline(page)
     assert page.locator(".nbh-choices svg").first.get_attribute("aria-label") == "அ, a"
-    picture(page, "tamil")
+    shot(page, "tamil")

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from drawing import (
     PICTURES,
+    bring,
     brings,
     finger,
     headline,
     one_by_keyboard,
     served,
+    shot,
     strokes_of,
     tamil_strokes,
     write,
 )
 from PIL import Image
 
-from handwriting import ink, mine, playground
+from handwriting import ink, mine, playground, scenes
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
@@ -111,11 +113,6 @@ def page(desk):
     if desk.get_by_role("button", name="Clear").is_enabled():
         desk.get_by_role("button", name="Clear").click()
     return desk
-
-
-def shot(page, name):
-    page.wait_for_timeout(400)  # bars move
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
 # --------------------------------------------------------------------------------- the same answers
@@ -248,8 +245,12 @@ def test_keyboard_alone(page):
     shot(page, "playground_keyboard")
 
 
-def test_a_picture_is_pasted_or_dropped(page, easy):
+def test_a_picture_is_pasted_dropped_or_chosen(page, easy):
     brings(page, easy)
+    page.get_by_role("button", name="Clear").click()
+    bring(page, scenes.pair((easy["2"], easy["7"]), 0), "choose")
+    assert re.search(r"2 characters, read one by one\s+2\s+(\?\s+)?7", headline(page))
+    shot(page, "playground_two")
 
 
 @BY_HAND
