@@ -437,6 +437,8 @@ function extreme({ width, height, data }, across, down, sign) {
   const result = { width, height, data: data.slice() };
   for (const [columns, reach] of [[true, down], [false, across]]) {
     changeLines(result, columns, (line, changed) => {
+      changed.fill(line[0]);
+      if (line.every((value) => value === line[0])) return; // most lines are empty
       for (let x = 0; x < line.length; x++) {
         let found = line[x];
         const end = Math.min(line.length - 1, x + reach);
@@ -500,15 +502,17 @@ export function reaches(mask) {
 /** Return how steeply the values rise at each pixel, from its neighbours: NumPy's gradient. */
 export function slopes(image) {
   const { width, height, data } = image;
-  return mapped(image, (_, i) => {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    const [left, right] = [Math.max(0, x - 1), Math.min(width - 1, x + 1)];
+  const result = grid(width, height, Float32Array);
+  for (let y = 0, i = 0; y < height; y++) {
     const [above, below] = [Math.max(0, y - 1), Math.min(height - 1, y + 1)];
-    return Math.hypot(
-      (data[y * width + right] - data[y * width + left]) / (right - left),
-      (data[below * width + x] - data[above * width + x]) / (below - above),
-    );
-  }, Float32Array);
+    for (let x = 0; x < width; x++, i++) {
+      const [left, right] = [Math.max(0, x - 1), Math.min(width - 1, x + 1)];
+      const across = (data[y * width + right] - data[y * width + left]) / (right - left);
+      const down = (data[below * width + x] - data[above * width + x]) / (below - above);
+      result.data[i] = Math.sqrt(across * across + down * down);
+    }
+  }
+  return result;
 }
 
 /**

@@ -66,7 +66,8 @@ function shares({ width, height }) {
 }
 
 function product(one, other) {
-  return one.map((row) => other[0].map((_, column) => sum(row.map((value, k) => value * other[k][column]))));
+  const entry = (row, column) => sum(row.map((value, k) => value * other[k][column]));
+  return one.map((row) => other[0].map((_, column) => entry(row, column)));
 }
 
 /** Return where a box of the ink lies: left, top, right, bottom, as shares, 0 to 1. */
@@ -84,10 +85,8 @@ function placeOf({ ink, view, onto }, { left, top, right, bottom }) {
 function enlarged(colours) {
   const [{ width, height }] = colours;
   const large = colours.map((colour) => {
-    const { data } = colour;
-    const corners = [data[0], data[width - 1], data[(height - 1) * width], data[height * width - 1]];
     const framed = grid(width + 2, height + 2);
-    framed.data.fill(median(Uint8Array.from(corners)));
+    framed.data.fill(median(Uint8Array.from(cornersOf(colour))));
     pasted(framed, colour, 1, 1);
     return resized(framed, 12 * framed.width, 12 * framed.height, "bicubic");
   });
@@ -104,15 +103,20 @@ function* views(whole) {
     yield { view: straight.at(-1), longest: WORKING, kind: "smooth", guess: 0 };
   }
   for (const view of [whole, ...straight]) {
-    if (longer(view.colours[0]) > 1.3 * WORKING) yield { view, longest: FINER, kind: "smooth", guess: 0 };
+    const isLarge = longer(view.colours[0]) > 1.3 * WORKING;
+    if (isLarge) yield { view, longest: FINER, kind: "smooth", guess: 0 };
   }
   for (const [guess, kind] of [[0.05, "thick"], [0.08, "thin"]]) {
-    for (const view of [whole, ...straight.slice(0, 1)]) yield { view, longest: WORKING, kind, guess };
+    for (const view of [whole, ...straight.slice(0, 1)]) {
+      yield { view, longest: WORKING, kind, guess };
+    }
   }
   for (const [i, kind] of commonest(whole.colours).entries()) {
     yield { view: whole, longest: WORKING, kind, guess: [0.1, 0.35][i] };
   }
-  for (const view of [whole, ...straight]) yield { view, longest: WORKING, kind: "rough", guess: 0.3 };
+  for (const view of [whole, ...straight]) {
+    yield { view, longest: WORKING, kind: "rough", guess: 0.3 };
+  }
 }
 
 /**
@@ -122,20 +126,23 @@ function* views(whole) {
  */
 function commonest(colours) {
   const small = colours.map((colour) => within(colour, COARSE));
-  const { width, height, data } = small[0];
-  const grey = Array.from(data, (_, i) => Math.floor(sum(small.map((colour) => colour.data[i])) / 48));
+  const grey = mapped(small[0], (_, i) => Math.floor(sum(small.map(({ data }) => data[i])) / 48));
   const counts = new Array(16).fill(0); // of 16 levels
-  for (const level of grey) counts[level] += 1;
+  for (const level of grey.data) counts[level] += 1;
   const levels = [counts.indexOf(most(counts))];
   counts.fill(0, Math.max(0, levels[0] - 3), levels[0] + 4);
   if (most(counts)) levels.push(counts.indexOf(most(counts)));
-  const corners = [0, width - 1, (height - 1) * width, height * width - 1].map((i) => grey[i]);
-  const near = levels.map((level) => corners.filter((corner) => Math.abs(corner - level) < 3).length);
+  const near = levels.map((level) =>
+    cornersOf(grey).filter((corner) => Math.abs(corner - level) < 3).length);
   if (near.at(-1) > near[0]) levels.reverse();
   return levels.map((level) => {
-    const mask = grey.map((other) => other === level);
+    const mask = mapped(grey, (other) => other === level).data;
     return small.map((colour) => median(selected(colour.data, mask)));
   });
+}
+
+function cornersOf({ width, height, data }) {
+  return [data[0], data[width - 1], data[(height - 1) * width], data[height * width - 1]];
 }
 
 /** Return the ink of a small character in a large view, seen from closer. */
@@ -194,10 +201,11 @@ function lookAt(seen, longest, kind, many = false) {
   const inked = maskOf(strength, noise, rough || wide > 0);
   const { mask, pen, doubt: before } = character(inked, many);
   let doubt = before;
-  const level = median(selected(strength.data, mapped(mask, (kept, i) => kept && inked.data[i]).data));
-  mask.data.forEach((kept, i) => {
-    if (kept && !inked.data[i]) strength.data[i] = level; // the inside of an outline
-  });
+  const both = mapped(mask, (kept, i) => kept && inked.data[i]).data;
+  const level = median(selected(strength.data, both));
+  for (let i = 0; i < inked.data.length; i++) {
+    if (mask.data[i] && !inked.data[i]) strength.data[i] = level; // the inside of an outline
+  }
   const box = boxOf(mask);
   const [steepest, soft] = edge(cropped(mask, box), cropped(strength, box));
   if (soft) doubt = Math.max(doubt, 0.35); // part of it is a shadow
@@ -211,8 +219,12 @@ function lookAt(seen, longest, kind, many = false) {
   const near = largestNear(mask, Math.max(1, round(Math.min(3, pen / 3)))).data;
   const low = Math.min(2.5 * noise, 0.3 * level);
   const [least, more] = [Math.fround(low), Math.fround(255 / (level - low))];
-  const ink = mapped(strength, (value, i) =>
-    near[i] && round(bounded(Math.fround(Math.fround(value - least) * more), 255)));
+  const ink = grid(mask.width, mask.height);
+  for (let i = 0; i < near.length; i++) {
+    if (!near[i]) continue;
+    const value = Math.fround(Math.fround(strength.data[i] - least) * more);
+    ink.data[i] = round(bounded(value, 255));
+  }
   if (Math.max(...sidesOf(box)) < LEAST * longest && longer(view[0]) > 1.3 * longest) {
     doubt = Math.max(doubt, 0.2); // it deserves a finer look
   }
@@ -228,7 +240,9 @@ function smaller(view, longest) {
 
 /** Return the paper behind the ink, of one of the kinds. */
 function papersOf(colours, kind) {
-  if (Array.isArray(kind)) return colours.map((colour, band) => mapped(colour, () => kind[band], Float32Array));
+  if (Array.isArray(kind)) {
+    return colours.map((colour, band) => mapped(colour, () => kind[band], Float32Array));
+  }
   if (STROKES[kind]) return aroundStrokes(colours, STROKES[kind]);
   return paperOf(colours.map((colour) => within(colour, COARSE)), colours[0]);
 }

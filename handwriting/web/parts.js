@@ -56,7 +56,8 @@ export function character(mask, many = false) {
   if (!many) drop(underlines(areas, boxes, pen, mask));
   const everything = sum(areas);
   drop(dirt(areas, boxes, pen));
-  const kept = mapped(parts, (part) => areas[part] > 0);
+  const kept = grid(parts.width, parts.height);
+  for (let i = 0; i < kept.data.length; i++) kept.data[i] = areas[parts.data[i]] ? 1 : 0;
   const count = areas.filter(Boolean).length;
   if (count > (many ? MANY_PARTS : MOST_PARTS)) throw refused("marks", `${count} `);
   if (sum(areas) < 0.6 * everything) throw refused("unclear");

@@ -17,12 +17,13 @@ display(TrainBox({chapter}){after})
 @pytest.mark.promise(
     "Site and playground", "The boxes train in JupyterLab, too, from the same files"
 )
-@pytest.mark.parametrize(("chapter", "theme"), [(1, "Light"), (2, "Dark"), (5, "Light")])
-def test_a_box_trains_in_jupyterlab(show, chapter, theme):
+@pytest.mark.parametrize("chapter", [1, 2, 3, 5])
+def test_a_box_trains_in_jupyterlab(show, chapter):
     if not (playground.PACKAGES / "onnxruntime-web").exists():
         pytest.skip("the runtime is not installed: `make site` with Node.js")
     cell = CELL.format(chapter=chapter, before="", after="")
-    page, foreign = show(theme=f"JupyterLab {theme}", cell=cell), []
+    theme = "JupyterLab Dark" if chapter == 2 else "JupyterLab Light"
+    page, foreign = show(theme=theme, cell=cell), []
     ours = (page.url.split("/lab")[0], "blob:", "data:")
     page.on("request", lambda request: request.url.startswith(ours) or foreign.append(request.url))
     page.locator(".train-buttons .first:enabled").press("Enter")
