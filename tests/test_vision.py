@@ -326,21 +326,25 @@ def numbers_in_the_index():
     return next(file.locate() for file in files if file.suffix == ".pth")
 
 
-@pytest.mark.parametrize(("picture", "kind"), [("chelsea", 285), ("coffee", 967)])
-def test_imagenet_weights_from_the_package_index_know_photographs(picture, kind):
+def test_imagenet_weights_from_the_package_index_know_photographs():
     """An Egyptian cat and an espresso, by the names and the statistics that `imagenet` gives."""
-    weights = vision.imagenet("efficientnet_lite0")
-    assert (weights.name, weights.architecture) == ("ImageNet", "efficientnet_lite0")
-    model = timm.create_model("efficientnet_lite0").eval()
+    weights = vision.imagenet("tf_efficientnet_lite0")
+    assert (weights.name, weights.architecture) == ("ImageNet", "tf_efficientnet_lite0")
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    assert model.bn1.eps == 0.001  # TensorFlow's; timm's own network has a hundredth of it
     state = {name.removeprefix("model."): value for name, value in weights.body.items()}
     classifier = [*torch.load(numbers_in_the_index(), weights_only=True).values()][-2:]
     state |= zip(("classifier.weight", "classifier.bias"), classifier, strict=True)
     model.load_state_dict(state)
-    pixels = torch.from_numpy(getattr(skimage.data, picture)()).permute(2, 0, 1)[None] / 255
-    square = transforms.functional.center_crop(pixels, min(pixels.shape[2:]))
-    square = functional.interpolate(square, 224, mode="bilinear", antialias=True)
-    inputs = transforms.functional.normalize(square, *weights.statistics)
-    assert model(inputs).argmax().item() == kind
+    photographs = []
+    for picture in ("chelsea", "coffee", "astronaut"):
+        pixels = torch.from_numpy(getattr(skimage.data, picture)()).permute(2, 0, 1) / 255
+        square = transforms.functional.center_crop(pixels, min(pixels.shape[1:]))
+        photographs.append(transforms.functional.resize(square, [224, 224]))
+    inputs = transforms.functional.normalize(torch.stack(photographs), *weights.statistics)
+    assert model(inputs)[:2].argmax(1).tolist() == [285, 967]
+    spread = model.conv_stem(inputs).var((0, 2, 3)) / model.bn1.running_var
+    assert 0.5 < spread.median() < 1.5  # 1 for the photographs it learned from
 
 
 @pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
@@ -356,12 +360,12 @@ def test_weights_of_the_index_that_are_altered_or_missing_are_refused(tmp_path, 
     for found in (lambda name: SimpleNamespace(locate_file=lambda path: altered), none):
         monkeypatch.setattr(importlib.metadata, "distribution", found)
         with pytest.raises(sources.Unavailable, match="was changed; install") as error:
-            vision.imagenet("efficientnet_lite0")
+            vision.imagenet("tf_efficientnet_lite0")
         assert "\n" not in str(error.value)
 
 
 def test_efficientnet_learns_frozen_and_unfrozen_and_its_body_is_kept(dataset, tmp_path, tables):
-    lite = "efficientnet_lite0"
+    lite = "tf_efficientnet_lite0"
     learn = new_learner(dataset, tmp_path, vision.imagenet(lite), of=lite, side=32)
     layers = dict(learn.model[0].named_modules())
     assert layers["model.conv_stem"].weight.shape == (32, 1, 3, 3)
@@ -394,7 +398,7 @@ def test_pretrained_body_starts_frozen_with_the_weights(checkpoint, dataset, tmp
     assert all(p.requires_grad for p in new_learner(dataset, tmp_path).model.parameters())
 
 
-@pytest.mark.parametrize("architecture", [SMALL, "efficientnet_lite0"])
+@pytest.mark.parametrize("architecture", [SMALL, "tf_efficientnet_lite0"])
 def test_weights_that_are_frozen_again_stay(dataset, tmp_path, architecture):
     learn = new_learner(dataset, tmp_path, of=architecture)
     learn.fit(1, 0.01)
