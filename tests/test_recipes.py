@@ -61,7 +61,7 @@ CELLS = {
     ],
     "05_lenet": [
         "def lenet(", "def batches(", "augment = augmentation.RandomAffine(", "def train_ours(",
-        "trained = [", "ours",
+        "trained, epochs = [", "ours",
     ],
 }  # fmt: skip
 
