@@ -22,8 +22,7 @@ def test_a_box_trains_in_jupyterlab(show, chapter):
     if not (playground.PACKAGES / "onnxruntime-web").exists():
         pytest.skip("the runtime is not installed: `make site` with Node.js")
     cell = CELL.format(chapter=chapter, before="", after="")
-    theme = "JupyterLab Dark" if chapter == 2 else "JupyterLab Light"
-    page, foreign = show(theme=theme, cell=cell), []
+    page, foreign = show(theme=f"JupyterLab {'Light' if chapter != 2 else 'Dark'}", cell=cell), []
     ours = (page.url.split("/lab")[0], "blob:", "data:")
     page.on("request", lambda request: request.url.startswith(ours) or foreign.append(request.url))
     page.locator(".train-buttons .first:enabled").press("Enter")

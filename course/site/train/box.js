@@ -44,7 +44,7 @@ export async function open(details, files) {
 
 function fill(root, { box, digits, worker }) {
   const order = (name, more) => worker.postMessage({ order: name, ...more });
-  const run = { seen: 0, loss: null, right: 0, going: false, ready: false, begun: false };
+  const run = { seen: 0, loss: null, right: 0, going: false, ready: false, begun: false, ended: false };
   let network = box.networks.find((one) => one.hidden === (box.chosen ?? 0));
 
   const controls = createControls(box, {
@@ -96,7 +96,7 @@ function fill(root, { box, digits, worker }) {
   }
   function again(name, more) {
     run.going = false;
-    Object.assign(run, { seen: 0, loss: null });
+    Object.assign(run, { seen: 0, loss: null, ended: true });
     chart.restart();
     controls.show(run);
     order(name, more);
@@ -120,11 +120,14 @@ function fill(root, { box, digits, worker }) {
       controls.show(run);
     },
     losses({ points }) {
+      if (run.ended) return; // they are of the run before
       for (const [seen, loss] of points) chart.loss(seen, loss);
       if (points.length) [run.seen, run.loss] = points.at(-1);
       tell();
     },
     validated({ seen, accuracy, most, first }) {
+      if (run.ended && seen) return;
+      run.ended = false;
       run.right = Math.round(accuracy * total());
       run.begun = true;
       if (seen) chart.accuracy(seen, accuracy);
