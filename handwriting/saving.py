@@ -284,7 +284,7 @@ prepared by `ink.to_{card.form}` |
 {100 * results["half_precision_cost"]:.3f} percentage points of it |
 | test accuracy | {results["test_accuracy"]:.4f}, 95 % interval {low:.4f} to {high:.4f}, \
 {results["test_images"]:,} images (before rounding) |
-| made by | the `{made["profile"]}` profile on {made["threads"]} CPU threads, {made["device"]}, \
+| made by | the `{made["profile"]}` profile, {made["device"]}, threads: {made["threads"]}, \
 torch {made["torch"]} |
 | licence | {data["licence"]} |
 | train it again | `{made["retrain"]}` |
