@@ -95,8 +95,9 @@ def quadrilateral(hull: np.ndarray) -> np.ndarray:
 def _rectangle(hull: np.ndarray) -> np.ndarray:
     """Return the corners of the smallest rectangle around convex points `[n, 2]`."""
     best, least = hull, np.inf
-    for along in np.roll(hull, -1, 0) - hull:
-        along = along / np.hypot(*along)
+    edges = np.roll(hull, -1, 0) - hull
+    lengths = np.hypot(*edges.T)
+    for along in edges[lengths > 0] / lengths[lengths > 0, None]:  # a point may come twice
         axes = np.stack([along, (-along[1], along[0])])
         low, high = (hull @ axes.T).min(0), (hull @ axes.T).max(0)
         if (area := np.prod(high - low)) < least:
