@@ -162,7 +162,9 @@ export function createPad(root, options) {
     const bring = options.pictures ? ` ${word("how_to_bring")}` : "";
     canvas.setAttribute("aria-description", word("how_to") + bring);
     canvas.setAttribute("aria-roledescription", word("role"));
-    const labels = [[canvas, "paper"], [width, "pen_width"], [list, "likeliest"], [label, "keep_as"]];
+    const labels = [
+      [canvas, "paper"], [width, "pen_width"], [chooser, "picture"], [list, "likeliest"], [label, "keep_as"],
+    ];
     for (const [element, key] of labels) element.setAttribute("aria-label", word(key));
     const texts = [
       [undoButton, "undo"], [clearButton, "clear"], [penText, "pen"], [pictureButton, "picture"],
