@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from scipy import ndimage
-from skimage.morphology import skeletonize
+from skimage.morphology import remove_small_holes, skeletonize
 from torch.nn import functional
 
 from handwriting import ink, wild
@@ -27,7 +27,7 @@ OTHER_HANDS = RandomWarp(degrees=10, shear=0.3, stretch=0.5, bend=0.02)
 def redrawn(images: torch.Tensor, seed: int) -> torch.Tensor:
     """Return letters in hands of other proportions, by other pens, prepared as `ink.to_tamil` does.
 
-    Both are uint8 `[n, 64, 64]` with `adapted` proportions. It takes about 6 ms a letter.
+    The letters are uint8 `[n, 64, 64]`, 0 is paper, in and out, with `adapted` proportions.
     """
     with torch.random.fork_rng(devices=[]):  # others draw from it, too
         torch.manual_seed(seed)
@@ -89,12 +89,10 @@ def _drawn(way: np.ndarray, size: float, random: np.random.Generator) -> np.ndar
         width = width * np.exp(0.25 * press / press.std())
     drawn = np.clip(width / 2 + 0.5 - ndimage.distance_transform_edt(~way), 0, 1)
     if random.random() < 0.25:  # ink fills small loops
-        loops, count = ndimage.label(ndimage.binary_fill_holes(drawn > 0.5) & (drawn <= 0.5))
-        if count:
-            areas = np.bincount(loops.ravel())
-            small = areas < (0.14 * size) ** 2
-            small[0] = False
-            drawn[small[loops]] = 1
+        most = int(np.ceil((0.14 * size) ** 2)) - 1
+        inked = np.pad(drawn > 0.5, 1)  # what is outside is one piece, and large
+        filled = remove_small_holes(inked, max_size=most)
+        drawn[(filled & ~inked)[1:-1, 1:-1]] = 1
     return drawn
 
 
