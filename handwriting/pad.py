@@ -90,14 +90,12 @@ class Pad(anywidget.AnyWidget):
         try:
             self.answer = reader.read(png)
         except InkError as error:
-            return {"error": str(error)}
-        seen, choices = self.answer.steps.normalised, self.answer.choices
-        return {
-            "sure": self.answer.sure,
-            "choices": [vars(one) | {"strokes": reader.card.strokes(one.text)} for one in choices],
-            "seen": "data:image/png;base64," + _base64(_png(_grey(seen))),
-            "side": len(seen),
-        }
+            several = WORDS["refusals"]["several"]["en"] in str(error)
+            every = reader.read_all(png) if several else []
+            return {"error": str(error), "all": [_said(one, reader) for one in every]}
+        seen = self.answer.steps.normalised
+        picture = "data:image/png;base64," + _base64(_png(_grey(seen)))
+        return _said(self.answer, reader) | {"seen": picture, "side": len(seen)}
 
     def _keep(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
         path = mine.keep(png, content["label"], reader.card.form, self.folder).resolve()
@@ -182,6 +180,12 @@ class Practice(Pad):
             self.results.append((self.task["text"], answer["choices"][0]["text"]))
             self.task = self.task | self._score()
         return answer
+
+
+def _said(answer: Answer, reader: Reader) -> dict[str, Any]:
+    strokes = reader.card.strokes
+    choices = [vars(one) | {"strokes": strokes(one.text)} for one in answer.choices]
+    return {"sure": answer.sure, "choices": choices}
 
 
 def _described(name: str, reader: Reader) -> dict[str, Any]:

@@ -103,6 +103,15 @@ def test_what_cannot_be_read_is_said(png):
     assert widget.answer is None
 
 
+def test_several_are_read_one_by_one():
+    picture, content = Image.open(io.BytesIO(drawing((15, 20, 25, 120)))), io.BytesIO()
+    ImageDraw.Draw(picture).rectangle((90, 20, 100, 120), fill="black")
+    picture.save(content, format="PNG")
+    answer = ask(pad.Pad(reader()), "picture", content.getvalue())
+    assert "side by side" in answer["error"]
+    assert [one["choices"][0]["text"] for one in answer["all"]] == ["1", "1"]
+
+
 def test_a_failing_model_is_not_silent():
     widget = pad.Pad(reader())
     widget.readers["by shape"].session.run = lambda *_: 1 / 0
