@@ -5,11 +5,12 @@
 #   PYTHON=python3.12          the Python that .venv is made with
 #   CPU=1                      PyTorch without GPU libraries (default: on Linux without an NVIDIA driver)
 
-PYTHON ?= python3
 VERIFY ?= 02
 ifeq ($(OS),Windows_NT)
+  PYTHON ?= python
   BIN := .venv/Scripts
 else
+  PYTHON ?= python3
   BIN := .venv/bin
 endif
 PY := $(BIN)/python
@@ -47,7 +48,7 @@ endif
 # workers with one thread each, because more threads than cores would mostly wait for each other.
 # In their own order, since later notebooks use what earlier ones have left.
 NBVAL = $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	--dist loadscope --no-loadscope-reorder -o norecursedirs=.hypothesis
+	--dist loadscope --no-loadscope-reorder -o 'norecursedirs=.*'
 
 .DEFAULT_GOAL := help
 .PHONY: help run site epub test test-full test-browser lint lab data bench readme compare verify publish exercises slides doctor audit lock clean

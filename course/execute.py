@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -26,7 +26,15 @@ from course import results
 from course.stamp import stamp
 from handwriting.models import ModelError
 from nbhelpers import profile
-from nbhelpers.sources import WriteError, artifacts_root, cannot_write, project_folder, written
+from nbhelpers.sources import (
+    WriteError,
+    artifacts_root,
+    cannot_write,
+    data_folder,
+    mode,
+    project_folder,
+    written,
+)
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. The one
@@ -84,8 +92,7 @@ def run(
         if not wanted and all(row.executed and not row.error for row in rows):
             results.write(build / "together.json", {"seconds": time.perf_counter() - started})
         _print_summary(sorted(rows), here.place)
-        with FileLock(root / "build" / "site.lock"):  # runs under other profiles build it, too
-            failed = build_site(root, build)
+        failed = build_site(root, build)
     return int(failed or any(row.error for row in rows))
 
 
@@ -150,12 +157,15 @@ def _rows(
     for path in paths:
         known = results.read(build / f"{path.stem}.json")
         digest = stamp(path, here.place, project_folder())
-        if force or known.get("stamp") != digest or not (build / path.name).exists():
+        copy = build / path.name
+        changed = known.get("stamp") != digest or not copy.exists() or _for_want_of_data(copy)
+        if force or changed or known.get("shown") != _shown(path.stem, here.place, [*todo]):
             todo[path.stem] = path, digest
             expected |= {path.stem: known["seconds"]} if known else {}
             continue
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
         yield _Row(path.stem, known["seconds"], None, False)
+    jobs = min(jobs, len(todo)) or 1
     order, left = _order([*todo], here.place)
     ready: list[str] = []
     running: dict[Future, tuple[str, float]] = {}
@@ -178,9 +188,27 @@ def _rows(
                 print(words, *filter(None, [row.error]), sep="\n", flush=True)
                 if not row.error:
                     state = {"stamp": todo[name][1], "seconds": row.seconds}
+                    state["shown"] = _shown(name, here.place)
                     results.write(build / f"{name}.json", state)
                 order.done(name)
                 yield row
+
+
+def _shown(name: str, place: str, coming: Sequence[str] = ()) -> list[str]:
+    """Return the numbers of the recorded notebooks whose results one shows, its own among them.
+
+    Those that are `coming` will have been executed before it.
+    """
+    after = AFTER.get(name[:2], ())
+    shown = name if after == ALL else (name, *after)
+    there = [path.name for path in artifacts_root().glob(f"{place}*/records/*.json")]
+    return sorted({other[:2] for other in (*there, *coming) if other.startswith(shown)})
+
+
+def _for_want_of_data(executed: Path) -> bool:
+    """Return whether a copy shows the embedded sample, and data have come since."""
+    here = any(data_folder().glob("downloads/*/*.[gx]z"))
+    return here and mode("NBHELPERS_SAMPLE") != "always" and b"SAMPLE DATA" in executed.read_bytes()
 
 
 def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: int) -> str:

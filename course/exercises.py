@@ -41,7 +41,8 @@ def run(wanted: list[str]) -> int:
     folder, tests = (project_folder() / "build" / name for name in ("exercises", "solved"))
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(tests, ignore_errors=True)
-    shutil.copytree(project_folder() / "notebooks", tests, dirs_exist_ok=True)
+    kept = shutil.ignore_patterns(".*")  # what JupyterLab leaves
+    shutil.copytree(project_folder() / "notebooks", tests, ignore=kept, dirs_exist_ok=True)
     for path in find(project_folder() / "notebooks", wanted):
         number, chapter = path.name[:2], v4.reads(path.read_text(encoding="utf-8"))
         if not (folder / f"{number}.ipynb").exists():  # else it may hold answers
@@ -122,6 +123,7 @@ def _agree(answer: object, value: object, within: float) -> bool:
     """Return if numbers, or lists of them, are near enough, and words the same."""
     if isinstance(value, str):
         return str(answer).strip().lower() == value.lower()
+    answer, value = (x.detach().cpu() if hasattr(x, "detach") else x for x in (answer, value))
     try:
         ours, theirs = np.asarray(value, float), np.asarray(answer, float)
     except (TypeError, ValueError):

@@ -85,7 +85,7 @@ def minutes(root: Path) -> str:
     rows = [
         [
             f"`{place.removesuffix('-cpu')}`",
-            *(f"{took[place][name] / 60:.1f}" for name in took[place]),
+            *(f"{took[place][n] / 60:.1f}" if n in took[place] else "–" for n in took["full-cpu"]),
         ]
         for place in ("quick-cpu", "full-cpu")
     ]

@@ -17,7 +17,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGES = ("nbhelpers", "handwriting")
 LIBRARIES = ("torch", "fastai", "scikit-learn")
-SETTINGS = ("SAMPLE", "MIRROR", "ARTIFACTS", "DAMAGED")
+SETTINGS = ("SAMPLE", "DATA", "MIRROR", "ARTIFACTS", "DAMAGED")
 
 
 def stamp(notebook: Path, place: str, root: Path) -> str:

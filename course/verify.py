@@ -69,9 +69,12 @@ def _again(paths: list[Path], folder: Path, settings: dict[str, str]) -> dict[st
     """Execute the copies again and compare; return how many differences each notebook has."""
     profile = settings["NB_PROFILE"]
     junit = folder / f"{profile}.xml"
+    junit.unlink(missing_ok=True)  # an earlier run's is no outcome of this one
     copies = [str(folder / profile / path.name) for path in paths]
     environment = os.environ | settings | {"NBHELPERS_ARTIFACTS": str(folder / "second")}
-    subprocess.run([*COMMAND, f"--junitxml={junit}", *copies], env=environment)
+    done = subprocess.run([*COMMAND, f"--junitxml={junit}", *copies], env=environment)
+    if done.returncode > 1:  # neither all the same nor something different
+        raise RuntimeError(f"pytest ended with {done.returncode} before it had compared {profile}")
     found = {}
     for path in paths:
         one, other = (_answers(folder / run, profile, path.stem) for run in ("first", "second"))

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file")
-    known = "digits (the default), tamil, or the name of a saved model such as resnet18"
+    known = "digits (the default), tamil, or the name of a saved model such as resnet34"
     parser.add_argument("--model", default="digits", help=known)
     where = "where it lies; by default the best under artifacts/ and results/models/"
     parser.add_argument("--models", type=Path, metavar="FOLDER", help=where)

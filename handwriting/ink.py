@@ -51,7 +51,7 @@ class Steps:
 
     @property
     def ink(self) -> torch.Tensor:
-        """The whole picture, `[height, width]`, at most `paper.WORKING` pixels a side."""
+        """The whole picture, `[height, width]`, as large as it was looked at."""
         return _tensor(self.found.ink)
 
     @property
@@ -178,6 +178,8 @@ def _measured(crop: np.ndarray) -> tuple[np.ndarray, float]:
     scale = FINE / max(crop.shape)
     size = tuple(max(1, round(side * scale)) for side in crop.shape[::-1])
     fine = np.pad(np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC)), 1)
+    if fine.max() <= HALF:  # a hairline of a large picture
+        fine = (fine * (255 / fine.max())).round().astype(np.uint8)
     mask = fine > HALF
     depth = ndimage.distance_transform_edt(mask)
     return fine, float(2 * np.median(depth[skeletonize(mask)])) / FINE

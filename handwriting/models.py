@@ -56,14 +56,15 @@ class Answer:
     """What a `Reader` makes of a picture."""
 
     choices: tuple[Choice, ...]  # the five likeliest classes, likeliest first
-    sure: bool  # whether the first one's probability reaches the card's threshold
+    sure: bool  # whether the first one's probability reaches the card's threshold, without doubt
     steps: Steps  # how the picture was prepared
 
     def __str__(self) -> str:
         """Return one line, such as `7, probability 0.98`."""
         first, second = self.choices[:2]
         if not self.sure:
-            return f"not sure between {first} and {second}"
+            other = " or that it is one character" if self.steps.doubt >= DOUBTFUL else ""
+            return f"not sure between {first} and {second}{other}"
         in_latin = f" ({first.transliteration})" if first.transliteration else ""
         return f"{first.text}{in_latin}, probability {first.probability:.2f}"
 

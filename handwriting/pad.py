@@ -156,7 +156,9 @@ class Practice(Pad):
         self._letters, self._random, self._left = letters, random.Random(seed), []
         self._next()
 
-    def _next(self, *_: object) -> dict[str, Any]:
+    def _next(self, *asked: Any) -> dict[str, Any]:
+        if asked and not self._is_about_this(asked[-1]):  # pressed twice
+            return {}
         if not self._left:
             self._left = self._random.sample(self._letters, len(self._letters))
             if self.task and self._left[-1] == self.task["text"]:  # not twice running
@@ -169,13 +171,17 @@ class Practice(Pad):
         self.task = {"number": number, "text": text, **shown, **self._score()}
         return {}
 
+    def _is_about_this(self, content: dict[str, Any]) -> bool:
+        """Return if a message is not of before the last "Next"."""
+        return content.get("task") in (None, self.task["number"])
+
     def _score(self) -> dict[str, int]:
         right = sum(asked == read for asked, read in self.results)
         return {"right": right, "done": len(self.results)}
 
     def _read(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
         answer = super()._read(png, reader, content)
-        if self._first and "error" not in answer:
+        if self._first and "error" not in answer and self._is_about_this(content):
             self._first = False
             self.results.append((self.task["text"], answer["choices"][0]["text"]))
             self.task = self.task | self._score()

@@ -59,7 +59,7 @@ class Look:
 class Found:
     """A character in a picture."""
 
-    ink: np.ndarray  # uint8 `[h, w]`, the whole picture: 0 is paper and 255 is ink
+    ink: np.ndarray  # uint8 `[h, w]`, all that was looked at: 0 is paper and 255 is ink
     crop: np.ndarray  # uint8 `[h, w]`, the character alone
     box: tuple[float, ...]  # left, top, right, bottom, as shares of the picture's sides
     doubt: float  # whether that is all of one character, from 0 to 1
@@ -216,7 +216,7 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     if rough and (steepest < 0.18 * level or not free or largest < SPECK):
         raise refused("shadow")
     # A rule, rather; a large character was seen before.
-    if (longest > WORKING or wide) and not free:
+    if ((longest > WORKING and not many) or wide) and not free:
         raise refused("unclear")
     plate = not free and pen > 0.2 * max(np.ptp(axis) + 1 for axis in np.nonzero(mask))
     if plate and steepest * pen < (3 if plain else 6) * level:

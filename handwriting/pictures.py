@@ -69,14 +69,14 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
             warnings.simplefilter("ignore")  # on details of a damaged file
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
+                picture.draft(None, [max(1, s * LARGE // max(picture.size)) for s in picture.size])
+            frames = getattr(picture, "n_frames", 1)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise InkError(f"{name}: {TOO_MANY}") from None
     except Exception:  # of any kind, as Pillow's decoders do
         raise InkError(f"{name}: {_what_it_is(content)}") from None
-    if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
-        picture.draft(None, [side * LARGE // max(picture.size) for side in picture.size])
     _check_size(*picture.size, name)
-    frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # which is a phone's JPEG with a preview
         raise InkError(f"{name}: holds {frames} pictures or pages. Save one of them as a PNG.")
     return picture
@@ -151,6 +151,8 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
         said = f"{name}: an array of {values.dtype}."
         raise InkError(f"{said} Expected uint8, uint16, float or bool.")
     low, high = float(values.min()), float(values.max())
+    if values.dtype.kind == "f" and low >= -0.2 and 1 < high <= 1.2:  # as enlarging leaves them
+        values, low, high = values.clip(0, 1), 0.0, 1.0
     if values.dtype != np.uint8 or high <= 16:
         if not (low >= 0 and high <= 65_535):  # nor if it is no number
             said = f"{name}: an array with values from {low:g} to {high:g}."

@@ -39,7 +39,7 @@ def show_images(
 
     `images` are uint8 or float `[n, height, width]`; larger values are ink.
     """
-    rows = -(-len(images) // columns)
+    rows = max(1, -(-len(images) // columns))
     lines = 1 + max((caption.count("\n") for caption in captions), default=0)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns * 0.92, rows * (0.92 + 0.2 * lines) + 0.4), squeeze=False

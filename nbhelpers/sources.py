@@ -87,7 +87,7 @@ def written(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
     """
-    unfinished = path.with_name(f"{path.name}.part")
+    unfinished = path.with_name(f"{path.name}.part{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
@@ -120,7 +120,7 @@ def kept(path: Path, load: Callable[[], T | None], make: Callable[[Path], object
     if (found := load()) is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock", timeout=900):
+            with FileLock(f"{path}.lock"):  # it ends with the process that has it
                 if (found := load()) is None:
                     with written(path) as unfinished:
                         make(unfinished)

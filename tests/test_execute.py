@@ -123,16 +123,17 @@ def test_ctrl_c_ends_all_kernels(project):
     for path in files:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
-    assert not list((project / "build").rglob("*.part"))
+    assert not list((project / "build").rglob("*.part*"))
 
 
 def test_threads_are_shared_only_where_notebooks_run_at_once(project, threads):
     threads(2)
-    write(project, _01_looks=LOOKS)
+    write(project, _01_looks=LOOKS, _03_looks=LOOKS)
     assert execute.run([]) == 0
     assert printed(project, "01_looks").endswith("1\n")
-    assert execute.run([], force=True, publish=True) == 0
-    assert printed(project, "01_looks").endswith("None\n")
+    for alone in ({"wanted": ["01"]}, {"wanted": [], "publish": True}):
+        assert execute.run(**alone, force=True) == 0
+        assert printed(project, "01_looks").endswith("None\n")
 
 
 # ------------------------------------------------------------------------------ what must run again
@@ -164,6 +165,20 @@ def test_a_notebook_runs_again_only_if_what_it_imports_has_changed(tmp_path):
     others = ("other.py", "other.js", "other.csv", "execute.py", "08_work.py")
     assert set(found) == {name for name in files if not name.endswith(others)}
     assert stamp.stamp(notebook, "full-cpu", tmp_path) != before
+
+
+def test_what_an_execution_missed_is_made_good(project, capfd, monkeypatch):
+    kept = [project / place for place in ("artifacts", "data")]
+    for name, folder in zip(("artifacts_root", "data_folder"), kept, strict=True):
+        monkeypatch.setattr(execute, name, lambda folder=folder: folder)
+    monkeypatch.delenv("NBHELPERS_SAMPLE", raising=False)
+    write(project, _06_records="1", _10_shows="print('SAMPLE ' + 'DATA')")
+    assert execute.run([]) == 0
+    for come in ("artifacts/smoke-cpu/records/07_other.json", "data/downloads/mnist/x.gz"):
+        assert execute.run([]) == 0 and capfd.readouterr().out.count("unchanged") == 2
+        (project / come).parent.mkdir(parents=True)
+        (project / come).touch()
+        assert execute.run(["10"]) == 0 and "unchanged" not in capfd.readouterr().out
 
 
 def test_the_course_s_notebooks_use_some_modules_and_no_machinery():

@@ -10,7 +10,7 @@ import torch
 from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageOps, ImageSequence
 from scipy import ndimage
 
-from handwriting.ink import InkError, to_form, to_mnist, to_tamil
+from handwriting.ink import InkError, all_to_form, to_form, to_mnist, to_tamil
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
@@ -418,3 +418,20 @@ def test_a_bomb_is_refused_before_it_is_decoded(side):
 def test_bad_values(values, says):
     with pytest.raises(InkError, match=says):
         to_mnist(values)
+
+
+@pytest.mark.parametrize(("number", "margin"), [("42", 0), ("52", 0), ("1754", 3), ("205", 3)])
+def test_all_characters_of_a_tight_crop(number, margin):
+    picture = Image.new("L", (400, 150), 255)
+    ImageDraw.Draw(picture).text((30, 20), " ".join(number), 0, font_size=90)
+    left, top, right, bottom = ImageOps.invert(picture).getbbox()
+    cut = picture.crop((left - margin, top - margin, right + margin, bottom + margin))
+    assert len(all_to_form(cut, "mnist", 28)) == len(number)
+
+
+def test_hairlines_of_a_large_picture():
+    picture = Image.new("L", (700, 700), 255)
+    ImageDraw.Draw(picture).line([(60, 60), (640, 60), (300, 640)], 0, 1)
+    for form, side in (("mnist", 28), ("tamil", 64)):
+        (steps,) = all_to_form(picture, form, side)
+        assert 0 < steps.pen < 0.05 and (steps.form > 127).mean() < 0.4

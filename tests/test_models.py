@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -74,11 +75,13 @@ def test_reads_pictures_in_every_form(tmp_path):
 
 
 def test_answer_in_words():
-    steps = None
+    steps = SimpleNamespace(doubt=0.0)
     seven = (models.Choice("7", "", 0.981), models.Choice("1", "", 0.01))
     assert str(models.Answer(seven, True, steps)) == "7, probability 0.98"
     either = (models.Choice("4", "", 0.484), models.Choice("9", "", 0.45))
     assert str(models.Answer(either, False, steps)) == "not sure between 4 (0.48) and 9 (0.45)"
+    doubtful = models.Answer(seven, False, SimpleNamespace(doubt=0.5))
+    assert str(doubtful).endswith("and 1 (0.01) or that it is one character")
     a = (models.Choice("அ", "a", 0.97), models.Choice("ஆ", "ā", 0.02))
     assert str(models.Answer(a, True, steps)) == "அ (a), probability 0.97"
     assert str(models.Answer(a, False, steps)) == "not sure between அ (a, 0.97) and ஆ (ā, 0.02)"

@@ -157,6 +157,16 @@ def test_practice_asks_checks_and_counts():
     assert practice.results == [(first, first), (second, first)]
 
 
+def test_what_was_sent_before_the_next_letter_came_is_not_about_it():
+    practice = pad.Practice(reader(), letters=["0", "1"], seed=3)
+    old = practice.task
+    for _ in range(2):  # pressed twice
+        ask(practice, "next", task=old["number"])
+    assert practice.task["number"] == old["number"] + 1
+    ask(practice, "picture", drawing(), task=old["number"])
+    assert practice.task["done"] == 0 and not practice.results
+
+
 def test_practice_asks_for_all_before_any_comes_again():
     def order(seed, letters=tuple("01234")):
         practice = pad.Practice(reader(), letters=letters, seed=seed)

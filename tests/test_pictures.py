@@ -135,3 +135,29 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path):
     photo, damaged = answer.stdout.splitlines()
     assert photo == "(77, 77, 77)"
     assert damaged == "the picture: a damaged HEIC or AVIF photo, or a film. Export it as a JPEG."
+
+
+def test_a_strip_of_a_jpeg_is_refused():
+    content = io.BytesIO()
+    Image.new("L", (20_000, 9)).save(content, "JPEG")
+    with pytest.raises(pictures.InkError, match="at least 8 a side"):
+        pictures.from_bytes(content.getvalue(), "strip")
+
+
+@pytest.mark.parametrize("kept", range(40, 400, 7))
+def test_what_is_left_of_an_animation_is_a_picture_or_an_error(kept):
+    noise = np.random.default_rng(1).integers(0, 255, (3, 16, 16), np.uint8)
+    first, *others = map(Image.fromarray, noise)
+    whole = io.BytesIO()
+    first.save(whole, "GIF", save_all=True, append_images=others)
+    try:
+        pictures.opened(whole.getvalue()[:kept])
+    except pictures.InkError as error:
+        assert str(error).startswith("the picture: ")
+
+
+def test_floats_that_enlarging_has_left_above_1():
+    grey = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    beyond = grey * 1.25 - 0.1
+    seen = [np.asarray(pictures.opened(x)[0]) for x in (beyond, beyond.clip(0, 1))]
+    assert np.array_equal(*seen) and seen[0].max() == 255

@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock
 from jinja2 import Environment, StrictUndefined
 from nbconvert.preprocessors import ClearOutputPreprocessor
 
@@ -88,11 +89,15 @@ def build(out: Path, executed: Path | None = None, *, book: bool = False) -> Non
 
 
 def chosen(executed: Path | None) -> list[Path]:
-    """Return the notebooks to show: executed copies, where they have the same cells as now."""
+    """Return the notebooks to show: executed copies, where they have the same cells as now.
+
+    A copy without its JSON file was not executed to its end.
+    """
     found = []
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         copy = executed / path.name if executed else path
-        found.append(copy if copy.exists() and _cells(copy) == _cells(path) else path)
+        whole = copy == path or (copy.exists() and copy.with_suffix(".json").exists())
+        found.append(copy if whole and _cells(copy) == _cells(path) else path)
     if not found:
         raise SiteError(f"{ROOT / 'notebooks'}: expected notebooks such as 01_*.ipynb, found none")
     return found
@@ -242,8 +247,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--book", action="store_true", help="with the whole course as an EPUB")
     chosen = parser.parse_args(arguments)
     try:
-        build(chosen.out.resolve(), chosen.executed, book=chosen.book)
-    except (SiteError, ValueError) as error:
+        out = chosen.out.resolve()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{out}.lock"):  # runs under other profiles build it, too
+            build(out, chosen.executed, book=chosen.book)
+    except (RuntimeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -45,6 +45,8 @@ export function createHand(root, reader) {
   const unzip = make("p", { class: "hand-note" });
   const result = make("div", { class: "hand-result" });
   let shares = null; // what training has found
+  let run = 0; // the last training; another set of letters ends it
+  let busy = false;
   root.append(about, letters, padRoot, written, rows, buttons, unzip, state, result);
 
   follow(padRoot);
@@ -100,6 +102,7 @@ export function createHand(root, reader) {
     } catch {
       full = true;
     }
+    run += 1;
     shares = null;
     said = full ? ["full"] : null;
     pad.setTask(task());
@@ -113,9 +116,10 @@ export function createHand(root, reader) {
     padRoot.hidden = done === all;
     written.textContent = `${say("kept", { done, all })} ${done === all ? say("written") : ""}`;
     rows.replaceChildren(...kept.letters.map(row));
-    trainButton.disabled = kept.letters.some((label) => of(label).length < 2);
+    const few = kept.letters.some((label) => of(label).length < 2);
+    trainButton.disabled = busy || few;
     exportButton.disabled = deleteButton.disabled = !kept.samples.length;
-    if (trainButton.disabled && !said) state.textContent = say("few");
+    if (few && !said) state.textContent = say("few");
     else state.textContent = said ? say(...said) : "";
     result.replaceChildren(...(shares ? [table(shares), make("p", {}, say("learn"))] : []));
   }
@@ -139,18 +143,23 @@ export function createHand(root, reader) {
   // ------------------------------------------------------------------------------- training
 
   async function train() {
-    trainButton.disabled = true;
+    const mine = ++run;
+    busy = trainButton.disabled = true;
     try {
-      shares = await measured();
-      said = ["trained"];
+      const found = await measured(mine);
+      if (found) [shares, said] = [found, ["trained"]];
     } catch (error) {
-      said = ["failed", { message: error.message }];
+      if (mine === run) said = ["failed", { message: error.message }];
     }
+    busy = false;
     show();
   }
 
-  /** Return how many letters were read rightly: {own, others}: {all, before, alone, mixed}. */
-  async function measured() {
+  /**
+   * Return how many letters were read rightly: {own, others}: {all, before, alone, mixed}; null if
+   * letters were written or deleted meanwhile.
+   */
+  async function measured(mine) {
     const own = [];
     for (const label of kept.letters) {
       const samples = of(label).slice(0, TIMES);
@@ -174,9 +183,11 @@ export function createHand(root, reader) {
     for (const [i, turn] of turns.entries()) {
       const learned = own.filter((sample) => sample.turn !== turn);
       for (const [j, [way, others]] of [["alone", []], ["mixed", reminders]].entries()) {
+        if (mine !== run) return null;
         said = ["training", { done: 2 * i + j + 1, all: 2 * turns.length }];
         state.textContent = say(...said);
         await new Promise((resolve) => setTimeout(resolve, 20)); // the page comes first
+        if (mine !== run) return null;
         const layer = trained(start, learned, others);
         if (turn === null) found.others[way] = right(layer, rest);
         else found.own[way] += right(layer, own.filter((sample) => sample.turn === turn));

@@ -129,7 +129,9 @@ function evenPen(picture) {
 
 /** Return the character with longer side `FINE` and the width of its pen, as a share of that. */
 function measured(crop) {
-  const fine = padded(resizedTo(crop, FINE, "bicubic"), 1);
+  let fine = padded(resizedTo(crop, FINE, "bicubic"), 1);
+  const darkest = most(fine.data);
+  if (darkest <= HALF) fine = mapped(fine, (value) => round(value * (255 / darkest))); // a hairline
   const mask = inked(fine);
   return { fine, pen: (2 * median(selected(distances(mask).data, skeleton(mask).data))) / FINE };
 }

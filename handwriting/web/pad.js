@@ -24,7 +24,7 @@ const ROWS = 5;
  *     A picture is then read when "Check" is pressed, not after every stroke. keeps: whether that
  *     button is called "Keep" instead.
  *   pictures: whether a picture may be pasted or dropped; it is then read in place of a drawing.
- *   onPicture(blob, {number, source}): read the picture; answer by `show`.
+ *   onPicture(blob, {number, source, task}): read the picture; answer by `show`.
  *   onDrawing(canvas, {number, source}): the same for a page that reads by itself; it comes in
  *     place of `onPicture` and at once, while the PNG of a blob takes some milliseconds.
  *   onKeep(blob, {number, source, label}): keep the picture; answer by `kept`. Without it there
@@ -62,6 +62,7 @@ export function createPad(root, options) {
   let cursor = [SIDE / 2, SIDE / 2]; // of the keyboard
   let number = 0; // of the last picture or request; older answers are dropped
   let timer = null;
+  let brought = 0; // of the last file
   let chosen = false; // the reader has picked a label for this drawing
   const held = new Set();
 
@@ -256,7 +257,7 @@ export function createPad(root, options) {
     box.classList.remove("nbh-keys");
     canvas.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
-    photo = null;
+    leavePhoto();
     open = { width: Number(width.value), points: [place(event)] };
     redraw();
   });
@@ -303,11 +304,18 @@ export function createPad(root, options) {
     changed();
   }
 
+  /** Draw where a photo was: a label that was chosen for it does not hold any longer. */
+  function leavePhoto() {
+    if (photo) chosen = false;
+    photo = null;
+  }
+
   /** Take a file's picture in place of the drawing. */
   async function bring(file) {
+    const mine = ++brought;
     const bitmap = await createImageBitmap(file).catch(() => null);
+    if (mine !== brought) return; // another one came meanwhile
     if (!bitmap) {
-      clear();
       say(word("unopened"));
       return;
     }
@@ -324,6 +332,7 @@ export function createPad(root, options) {
     strokes = [];
     open = pointer = null;
     photo = target;
+    chosen = false;
     spoken.textContent = word("on_paper");
     changed();
   }
@@ -384,7 +393,7 @@ export function createPad(root, options) {
         finish();
         spoken.textContent = word("pen_up");
       } else {
-        photo = null;
+        leavePhoto();
         open = { width: Number(width.value), points: [cursor] };
         spoken.textContent = word("pen_down");
       }
@@ -437,7 +446,7 @@ export function createPad(root, options) {
     if (mine !== number) return; // a stroke came meanwhile
     expect(() => blank(word("no_answer"))); // the one to an earlier drawing would mislead
     if (onDrawing) onDrawing(drawing(), { number: mine, source });
-    else onPicture(blob, { number: mine, source });
+    else onPicture(blob, { number: mine, source, task: task?.number });
   }
 
   /** Show a sentence where nothing else was to be said. */
@@ -584,6 +593,7 @@ export function createPad(root, options) {
 
   /** The drawing was kept, or not: {path} or {error}. */
   function kept(result) {
+    if (result.number !== undefined && result.number !== number) return; // of an earlier drawing
     clearTimeout(timer);
     const { error } = result;
     keepText.textContent = error ? refused(error, words.refusals, language) : word("kept", result);
@@ -606,7 +616,10 @@ export function createPad(root, options) {
     clear();
   }
 
-  on(undoButton, "click", undo);
+  on(undoButton, "click", () => {
+    undo();
+    if (undoButton.disabled) canvas.focus({ preventScroll: true }); // it has lost the focus
+  });
   on(clearButton, "click", () => {
     clear();
     canvas.focus({ preventScroll: true }); // the button is now disabled and loses the focus
@@ -621,7 +634,7 @@ export function createPad(root, options) {
   on(checkButton, "click", read);
   on(nextButton, "click", () => {
     expect();
-    onNext?.();
+    onNext?.({ task: task.number });
   });
 
   function sizeNib() {
@@ -772,7 +785,7 @@ function render({ model, el }) {
     silence: "silence_kernel",
     onPicture: (blob, about) => send("picture", about, blob),
     onKeep: (blob, about) => send("keep", about, blob),
-    onNext: () => send("next"),
+    onNext: (about) => send("next", about),
   });
   const receive = (content) => {
     if (content.view !== view) return;

@@ -213,7 +213,7 @@ function lookAt(seen, longest, kind, many = false) {
   const small = rough && most(labelled(mask).areas) < SPECK;
   if (rough && (steepest < 0.18 * level || !free || small)) throw refused("shadow");
   // A rule, rather; a large character was seen before.
-  if ((longest > WORKING || wide) && !free) throw refused("unclear");
+  if (((longest > WORKING && !many) || wide) && !free) throw refused("unclear");
   const plate = !free && pen > 0.2 * Math.max(...sidesOf(box));
   if (plate && steepest * pen < (plain ? 3 : 6) * level) throw refused("shadow");
   const near = largestNear(mask, Math.max(1, round(Math.min(3, pen / 3)))).data;

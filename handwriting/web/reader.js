@@ -84,7 +84,7 @@ export async function reader(name) {
       return { sure, choices, seen: seen(steps.normalised), side };
     } catch (error) {
       if (!(error instanceof InkError)) return { error: globalThis.courseLanguage.say("pad", "wrong", error) };
-      return { error: error.message, all: error.several ? await readAll(picture) : [] };
+      return { error: error.message, all: error.several ? await readAll(picture).catch(() => []) : [] };
     }
   }
 

@@ -58,6 +58,7 @@ function cornersOf(region, whole) {
   const drawn = inner.filter((inside, i) => inside && !region.data[i]).length;
   if (sum(whole.data) < 0.88 * area || drawn < Math.max(6, 0.004 * area)) return null;
   let corners = quadrilateral(hull);
+  if (corners.length < 4) return null;
   if (areaOf(corners) < 0.94 * area) { // a corner or an edge lies out of sight
     if (sum(reaches(whole)) > 2) return null; // a character that fills the picture
     corners = rectangle(hull);

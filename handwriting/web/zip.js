@@ -5,7 +5,7 @@
 export function place(form, label, number) {
   const points = Array.from(label, (one) => one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0"));
   const folder = /^[a-z0-9]{1,20}$/.test(label) ? label : `U+${points.join("-")}`;
-  return `mine/${form}/${folder}/${String(number).padStart(4, "0")}.png`;
+  return `mine/${form}/${folder}/hand-${String(number).padStart(4, "0")}.png`;
 }
 
 /** Return the bytes of a zip file: `files` are [name, Uint8Array], names in ASCII. */
