@@ -63,6 +63,7 @@ export function createPad(root, options) {
   let number = 0; // of the last picture or request; older answers are dropped
   let timer = null;
   let brought = 0; // of the last file
+  let trouble = ""; // with it
   let chosen = false; // the reader has picked a label for this drawing
   const held = new Set();
 
@@ -316,7 +317,8 @@ export function createPad(root, options) {
     const bitmap = await createImageBitmap(file).catch(() => null);
     if (mine !== brought) return; // another one came meanwhile
     if (!bitmap) {
-      say(word("unopened"));
+      trouble = word("unopened");
+      say(trouble);
       return;
     }
     const scale = Math.min(1, LARGE / Math.max(bitmap.width, bitmap.height));
@@ -360,6 +362,7 @@ export function createPad(root, options) {
 
   /** The drawing is another one: say so, and have it read. */
   function changed() {
+    trouble = "";
     keepText.textContent = "";
     const empty = !strokes.length && !photo;
     if (empty) chosen = false;
@@ -506,7 +509,7 @@ export function createPad(root, options) {
   }
 
   function shown(answer) {
-    say("");
+    say(trouble);
     blank(answer.error ? word("unread") : "");
     const big = make("div", { class: "nbh-big" });
     if (answer.all?.length) {
