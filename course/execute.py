@@ -187,9 +187,8 @@ def _rows(
                 words = f"{name}: {row.seconds:.0f} s{_time_left([*todo], expected, took, jobs)}"
                 print(words, *filter(None, [row.error]), sep="\n", flush=True)
                 if not row.error:
-                    state = {"stamp": todo[name][1], "seconds": row.seconds}
-                    state["shown"] = _shown(name, here.place)
-                    results.write(build / f"{name}.json", state)
+                    state = {"stamp": todo[name][1], "shown": _shown(name, here.place)}
+                    results.write(build / f"{name}.json", state | {"seconds": row.seconds})
                 order.done(name)
                 yield row
 
