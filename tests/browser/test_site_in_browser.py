@@ -159,7 +159,7 @@ def test_search_finds(watch, site, address, place):
         page.locator("#search-results p.context").first.wait_for()
         page.screenshot(path=SHOTS / "search.png")
     results.first.click()
-    assert page.locator("article h1").is_visible()
+    page.locator("article h1").wait_for()
 
 
 def test_menus_on_a_phone_open_with_the_keyboard(watch, address, chapters):
