@@ -90,11 +90,10 @@ function run() {
   if (current) return;
   const mine = (current = ++runs);
   let points = [];
-  let told = performance.now();
+  let since = performance.now(); // when messages could come in last
   const tell = () => {
     postMessage({ what: "losses", points });
     points = [];
-    told = performance.now();
   };
   const go = async () => {
     if (current !== mine) {
@@ -108,9 +107,12 @@ function run() {
       tell();
       await validate();
     }
-    if (performance.now() - told < PATIENCE) return go();
+    if (performance.now() - since < PATIENCE) return go();
     tell();
-    setTimeout(() => inTurn(go)); // messages that came meanwhile go first
+    setTimeout(() => { // messages that came meanwhile go first
+      since = performance.now();
+      inTurn(go);
+    });
   };
   return go();
 }
