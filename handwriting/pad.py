@@ -172,7 +172,7 @@ class Practice(Pad):
         return {}
 
     def _is_about_this(self, content: dict[str, Any]) -> bool:
-        """Return if a message is not of before the last "Next"."""
+        """Return whether a message was sent for the character that is asked for now."""
         return content.get("task") in (None, self.task["number"])
 
     def _score(self) -> dict[str, int]:
