@@ -56,7 +56,7 @@ class Answer:
     """What a `Reader` makes of a picture."""
 
     choices: tuple[Choice, ...]  # the five likeliest classes, likeliest first
-    sure: bool  # whether the first one's probability reaches the card's threshold, and `steps` leave no doubt
+    sure: bool  # the first one's probability reaches the card's threshold, and `steps` no doubt
     steps: Steps  # how the picture was prepared
 
     def __str__(self) -> str:
