@@ -1,15 +1,11 @@
 """Machines that are too small, kernels that are killed, images that are damaged, unsafe code."""
 
 import ast
-import hashlib
-import io
 import os
 import re
 import struct
 import subprocess
 import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -17,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from as_files import letter, mirror_letters
 from tiny_project import write
 from torch import nn
 
 from course import execute, results
 from course.__main__ import main
-from handwriting import mine
 from nbhelpers import data, profile, sources, tamil, training, vision
 from nbhelpers.data import DataError, Dataset, Split
 from nbhelpers.tamil import archive, synthetic
@@ -162,17 +157,9 @@ def test_without_a_gpu(monkeypatch, capfd):
 # ---------------------------------------------------------------------------------- damaged images
 
 
-def picture(size=(90, 60)):
-    image = Image.new("1", size, 1)
-    image.paste(0, (5, 5, size[0] - 5, 9))
-    content = io.BytesIO()
-    image.save(content, "TIFF")
-    return content.getvalue()
-
-
-def huge_picture():
+def huge_letter():
     """A TIFF that says it is 100,000 pixels wide and high, as a decompression bomb does."""
-    content = bytearray(picture())
+    content = bytearray(letter())
     (start,) = struct.unpack_from("<I", content, 4)
     (entries,) = struct.unpack_from("<H", content, start)
     for entry in range(start + 2, start + 2 + 12 * entries, 12):
@@ -187,7 +174,7 @@ DAMAGE = {
     "empty": lambda content, random: b"",
     "noise": lambda content, random: random.bytes(len(content)),
     "a text": lambda content, random: b"This is no picture.\n",
-    "a bomb": lambda content, random: huge_picture(),
+    "a bomb": lambda content, random: huge_letter(),
     "a large file": lambda content, random: content + bytes(archive.MOST_FILE_BYTES),
 }
 
@@ -195,7 +182,7 @@ DAMAGE = {
 @pytest.fixture
 def damaged(tmp_path, monkeypatch):
     """A mirror with 400 letters by synthetic writers to learn from, of which 100 are damaged."""
-    random = np.random.default_rng(0)
+    random, parts = np.random.default_rng(0), {}
     for part, writers in (("TRAIN", 5), ("TEST", 1)):
         letters = synthetic.pictures(writers=writers, trials=2, classes=40)
         files = {f"{part}/{name}": content for name, content in letters}
@@ -204,29 +191,16 @@ def damaged(tmp_path, monkeypatch):
             for number, name in enumerate(chosen):
                 damage = [*DAMAGE.values()][number % len(DAMAGE)]
                 files[name] = damage(files[name], random)
-        path = tmp_path / "mirror" / "hpl-tamil" / f"{part}.tar.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(path, "w:gz") as packed:
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                packed.addfile(info, io.BytesIO(content))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        described = sources.Archive(f"hpl-tamil/{path.name}", f"sha256:{digest}", ())
-        monkeypatch.setattr(archive, part, (described,))
-    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))
+        parts[part] = files
+    mirror_letters(tmp_path / "mirror", monkeypatch, **parts)
     monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
-    monkeypatch.setenv("NB_PROFILE", "quick")
     return chosen
 
 
-PROMISE = pytest.mark.promise(
+@pytest.mark.promise(
     "Hostile conditions",
     "Damaged images are counted and named, and training goes on without them only if told to",
 )
-
-
-@PROMISE
 def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
     with pytest.raises(DataError) as caught:
         tamil.tamil(profile.current(), side=32)
@@ -256,50 +230,6 @@ def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
     monkeypatch.setenv("NBHELPERS_DAMAGED", "ignore")
     with pytest.raises(sources.SourceError, match=r"'ignore'\. Expected stop or skip"):
         tamil.tamil(profile.current(), side=32)
-
-
-def zipped(path, contents):
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, content in contents.items():
-            packed.writestr(name, content)
-    return path
-
-
-@pytest.mark.parametrize("what", DAMAGE)
-def test_every_kind_of_damage_is_found(tmp_path, monkeypatch, what):
-    content = DAMAGE[what](picture(), np.random.default_rng(1))
-    letters = {"usr_1/000t01.tiff": picture(), "usr_1/001t01.tiff": content}
-    path = zipped(tmp_path / "letters.zip", letters)
-    with pytest.raises(DataError, match=r"^1 of the 2 images in .*\n  usr_1/001t01.tiff: "):
-        tamil.read_characters(path, 32)
-    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
-    assert tamil.read_characters(path, 32).labels.tolist() == [0]
-
-
-def test_damaged_images_with_a_ground_truth(tmp_path, monkeypatch):
-    contents = {"00000.tiff": picture(), "00001.tiff": b"", "00002.tiff": picture((60, 90))}
-    contents["ground_truth.txt"] = b"00000 5\n00001 6\n00002 7\n"
-    path = zipped(tmp_path / "letters.zip", contents)
-    with pytest.raises(DataError, match="1 of the 3 images"):
-        tamil.read_characters(path, 32)
-    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
-    assert tamil.read_characters(path, 32).labels.tolist() == [5, 7]
-
-
-@PROMISE
-def test_damaged_drawings_of_one_s_own(tmp_path, monkeypatch, capsys):
-    content = io.BytesIO()
-    drawing = Image.new("L", (150, 140), 255)
-    drawing.paste(0, (60, 20, 80, 120))
-    drawing.save(content, "PNG")
-    for _ in range(2):
-        mine.keep(content.getvalue(), "1", "mnist", tmp_path)
-    (tmp_path / "mnist" / "1" / "0002.png").write_bytes(content.getvalue()[:100])
-    with pytest.raises(DataError, match=r"1 of the 2 images.*\n.*0002\.png(.*\n)*.*DAMAGED=skip"):
-        mine.load("mnist", data.DIGITS, tmp_path)
-    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
-    assert mine.load("mnist", data.DIGITS, tmp_path).labels.tolist() == [1]
-    assert "are left out" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------ unsafe code

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from as_files import drawing, encoded, letter
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from test_pad import drawing, reader
+from test_pad import reader
 
 from handwriting import ink, mine, pad, paper
 from handwriting.ink import InkError
@@ -101,15 +102,7 @@ def test_an_idx_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
 # ----------------------------------------------------------------------------------- archives
 
 
-def picture():
-    image = Image.new("1", (30, 20), 1)
-    image.paste(0, (5, 5, 25, 9))
-    content = io.BytesIO()
-    image.save(content, "TIFF")
-    return content.getvalue()
-
-
-PICTURE = picture()
+PICTURE = letter(30, 20)
 EVIL = ["../../x/000t01.tiff", "/etc/usr_1/000t01.tiff", "usr_1/../../000t01.tiff", "..", "/",
         "C:\\usr_1\\000t01.tiff", "usr_1/000t99999999999999999999.tiff", "9" * 5_000 + ".tiff",
         "usr_١/000t01.tiff", "usr_1/155t01.tiff/", "usr_1/000t01.tiff\n",
@@ -294,11 +287,10 @@ def test_any_array_is_read_or_refused(shape, kind, scale, seed):
     check(lambda: ink.to_mnist(values))
 
 
-FILES = {}
-for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM"):
-    content = io.BytesIO()
-    Image.open(io.BytesIO(drawing())).save(content, format=kind)
-    FILES[kind] = content.getvalue()
+DRAWN = Image.open(io.BytesIO(drawing()))
+FILES = {
+    kind: encoded(DRAWN, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+}
 
 
 @pytest.mark.promise(
@@ -348,6 +340,7 @@ def test_the_pad_answers_whatever_it_is_sent(content, buffers):
         assert [path.name for path in root.iterdir()] in ([], ["a"])
 
 
+@example(["..", "/", "a/b", "A", "a", "CON ", "U+0B95", "க"])
 @given(st.lists(st.text(min_size=1), unique=True))
 def test_any_label_has_a_folder_of_its_own(labels):
     names = [mine._name(label) for label in labels]

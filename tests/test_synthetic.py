@@ -1,11 +1,11 @@
 """Synthetic writers: HPL's form, reproducible, and letters that can be recognised."""
 
 import io
-import zipfile
 
 import numpy as np
 import pytest
 import torch
+from as_files import packed
 from PIL import Image
 
 from nbhelpers import profile, tamil
@@ -19,10 +19,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def read(pictures, tmp_path_factory):
-    path = tmp_path_factory.mktemp("synthetic") / "letters.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, content in pictures.items():
-            packed.writestr(name, content)
+    path = packed(tmp_path_factory.mktemp("synthetic") / "letters.zip", pictures)
     return tamil.read_characters(path, 32)
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from as_files import encoded
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 from small_models import saved
@@ -100,9 +101,7 @@ def test_proportions_are_given_back():
 def test_published_way_squeezes():
     picture = Image.new("L", (300, 100), 255)
     picture.paste(0, (0, 0, 150, 100))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    square = wild.published_way(file.getvalue(), 28)
+    square = wild.published_way(encoded(picture), 28)
     assert square.dtype == np.uint8 and square.shape == (28, 28)
     assert (square[:, :13] == 255).all() and (square[:, 15:] == 0).all()
 
