@@ -6,8 +6,10 @@ A test that proves what the README promises carries `@pytest.mark.promise(group,
 import contextlib
 import gc
 import http.server
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,21 @@ def project(tmp_path, monkeypatch):
     import tiny_project
 
     return tiny_project.make(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def reference(tmp_path, monkeypatch):
+    """A place for published models, so that those of the course are left out."""
+    monkeypatch.setattr("handwriting.cards.REFERENCE", tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the files of a small LeNet, to be changed or damaged."""
+    import small_models
+
+    return Path(shutil.copytree(small_models.saved()[0], tmp_path / "models"))
 
 
 class Moody(http.server.BaseHTTPRequestHandler):

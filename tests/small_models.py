@@ -62,6 +62,14 @@ def saved():
     return Path(folder.name) / "new", card, printed.getvalue() + "".join(map(str, warned))
 
 
+def publish():
+    """Publish it; return the card and what was printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        card = saving.publish("lenet", saved()[0], trained()[1].validation)
+    return card, printed.getvalue()
+
+
 def expected_probabilities(images, temperature):
     """What PyTorch answers to images uint8 `[n, 28, 28]`: float32 `[n, 10]`."""
     model = copy.deepcopy(trained()[0]).eval()

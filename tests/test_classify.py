@@ -1,27 +1,19 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_models import change_card, picture_of, saved, trained
+from small_models import change_card, picture_of, publish, saved, trained
 
-from handwriting import cards, models, saving
+from handwriting import models
 from handwriting.__main__ import main
 
 NOT_SURE = pytest.mark.promise(
     "Results", "`classify` says when it is not sure, in words and by its exit status"
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with a model of its own, to be changed."""
-    return Path(shutil.copytree(saved()[0], tmp_path / "models"))
 
 
 @pytest.fixture
@@ -119,11 +111,9 @@ def test_patterns_that_the_shell_left(pictures, folder, capsys):
     assert capsys.readouterr().err.startswith("*.webp: no such file.")
 
 
-def test_says_which_model_reads(pictures, monkeypatch, capsys):
+def test_says_which_model_reads(pictures, reference, capsys):
     """The course's own, before anything is trained: on standard error, and JSON stays JSON."""
-    monkeypatch.setattr(cards, "REFERENCE", pictures / "published")
-    saving.publish("lenet", saved()[0], trained()[1].validation)
-    capsys.readouterr()
+    publish()
     assert main(["0.png", "--json"]) in (0, 3)
     out, err = capsys.readouterr()
     assert json.loads(out)[0]["file"] == "0.png"

@@ -20,30 +20,19 @@ from small_models import (
     change_card,
     expected_probabilities,
     picture_of,
+    publish,
     saved,
     trained,
 )
 
-from handwriting import cards, ink, models, saving
+from handwriting import ink, models, saving
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
 NAMED = pytest.mark.promise(
     "Hostile conditions", "A damaged model or checkpoint is named and never half used"
 )
-
-
-@pytest.fixture(autouse=True)
-def reference(tmp_path, monkeypatch):
-    """A place for published models, so that those of the course are left out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "published")
-    return tmp_path / "published"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with files of its own, to be damaged."""
-    return Path(shutil.copytree(saved()[0], tmp_path / "models"))
+pytestmark = pytest.mark.usefixtures("reference")
 
 
 def test_reads_pictures_in_every_form(tmp_path):
@@ -231,11 +220,6 @@ def test_loaded_model_goes_on_learning():
 # ------------------------------------------------------------------- the course's own models
 
 
-def publish():
-    """Publish the LeNet that was trained at `smoke`; return its card."""
-    return saving.publish("lenet", saved()[0], trained()[1].validation)
-
-
 def change_published(reference, **changes):
     with safe_open(reference / WEIGHTS, framework="pt") as file:
         card = json.loads(file.metadata()["card"]) | changes
@@ -291,7 +275,7 @@ def test_reads_where_nothing_can_be_written(tmp_path):
     "Results", "A model that you have trained is used where it is at least as good"
 )
 def test_the_better_model_comes_first(tmp_path, folder):
-    card = publish()
+    card, _ = publish()
     best = card.results["validation_accuracy"]
     artifacts = tmp_path / "artifacts"
 

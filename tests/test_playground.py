@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from small_models import change_card, saved, trained
 
-from handwriting import cards, ink, pad, playground, saving, scenes
+from handwriting import ink, pad, playground, saving, scenes
 from handwriting.pictures import opened
 from nbhelpers import data, profile, shapes
 from nbhelpers.tamil import alphabet
@@ -24,6 +24,7 @@ from nbhelpers.tamil import alphabet
 AS_PYTHON = pytest.mark.promise(
     "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
 )
+pytestmark = pytest.mark.usefixtures("reference")
 
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
@@ -206,12 +207,6 @@ def packages(tmp_path, monkeypatch):
         (runtime / name).write_text(name)
     monkeypatch.setattr(playground, "PACKAGES", tmp_path / "node_modules")
     return tmp_path / "node_modules"
-
-
-@pytest.fixture(autouse=True)
-def no_reference(tmp_path, monkeypatch):
-    """Leave the course's own models out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "none")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Saved models: the two files, their card, calibration, and the course's own models."""
 
-import contextlib
-import io
 import re
 from dataclasses import asdict, replace
 
@@ -12,7 +10,16 @@ import pytest
 import torch
 from packaging.version import Version
 from safetensors.torch import load_file
-from small_models import GRAPH, LENET, RUN, WEIGHTS, expected_probabilities, saved, trained
+from small_models import (
+    GRAPH,
+    LENET,
+    RUN,
+    WEIGHTS,
+    expected_probabilities,
+    publish,
+    saved,
+    trained,
+)
 from torch import nn
 
 from handwriting import cards, models, saving
@@ -31,12 +38,7 @@ HALF = pytest.mark.promise(
 
 PUBLISHED = sorted(cards.REFERENCE.glob("*.safetensors"))
 
-
-@pytest.fixture(autouse=True)
-def reference(tmp_path, monkeypatch):
-    """A place for published models, so that those of the course are left out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "published")
-    return tmp_path / "published"
+pytestmark = pytest.mark.usefixtures("reference")
 
 
 def card_of(name, **changes):
@@ -237,14 +239,6 @@ def test_wanted_share():
 
 
 # ------------------------------------------------------------------- the course's own models
-
-
-def publish():
-    """Publish the LeNet that was trained at `smoke`; return card and output."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        card = saving.publish("lenet", saved()[0], trained()[1].validation)
-    return card, printed.getvalue()
 
 
 @pytest.mark.promise(
