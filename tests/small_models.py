@@ -79,12 +79,13 @@ def expected_probabilities(images, temperature):
 
 
 def change_card(folder, **changes):
-    """Change the card in both files of the small LeNet in `folder`."""
+    """Change the card in both files of the small LeNet in `folder`; return the folder."""
     graph = onnx.load(folder / GRAPH)
     card = json.dumps(json.loads(graph.metadata_props[0].value) | changes)
     graph.metadata_props[0].value = card
     onnx.save(graph, folder / GRAPH)
     save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"card": card})
+    return folder
 
 
 def picture_of(image, paper=255):

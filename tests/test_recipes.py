@@ -1,4 +1,4 @@
-"""The recipes must be those of the notebooks: same seed, same numbers."""
+"""The networks and recipes must be those of the notebooks: same seed, same numbers."""
 
 from functools import partial
 from itertools import pairwise
@@ -124,6 +124,30 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys
     first, again, other = (result.answers.confidence for result in found)
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert found[2].name == "seed 2"
+
+
+@as_written
+@pytest.mark.parametrize(
+    ("notebook", "name", "side"),
+    [("05_lenet", "lenet", 28), ("07_tamil_from_scratch", "compact_cnn", 64)],
+)
+def test_networks_are_those_of_the_notebooks(notebook, name, side):
+    (source,) = [source for source in cells_of(notebook) if f"def {name}(" in source]
+    scope = {"torch": torch, "nn": nn, "functional": functional}
+    exec(source, scope)
+    torch.manual_seed(3)
+    theirs = scope[name]()
+    ours = networks.ARCHITECTURES[name](len(theirs[-1].bias))
+    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(8, 1, side, side)
+    assert torch.equal(ours.eval()(images), theirs.eval()(images))
+    outputs = []
+    for network in (ours, theirs):  # dropout too
+        torch.manual_seed(4)
+        outputs.append(network.train()(images))
+    assert torch.equal(*outputs)
 
 
 @as_written
