@@ -24,13 +24,19 @@ WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
 
 
 @functools.cache
+def digits():
+    """The embedded sample, as the profile `quick` has it."""
+    return data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+
+
+@functools.cache
 def trained():
     """A LeNet trained on the embedded sample, channels last and in training mode."""
     with contextlib.redirect_stdout(io.StringIO()):
-        digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+        sample = digits()
         train, held, test = (
-            data.Batches(part, 64, shuffle=part is digits.train, mean=0.5, std=0.5)
-            for part in (digits.train, digits.validation, digits.test)
+            data.Batches(part, 64, shuffle=part is sample.train, mean=0.5, std=0.5)
+            for part in (sample.train, sample.validation, sample.test)
         )
         torch.manual_seed(0)
         model = networks.lenet().to(memory_format=torch.channels_last)
@@ -39,15 +45,15 @@ def trained():
         history = training.fit(model, train, held, optimizer=optimizer, epochs=4, name=name)
         probabilities, _ = training.predict(model, test)
         result = records.test_result(
-            model, history, digits.test, probabilities, recipe="R0", band=(0, 1)
+            model, history, sample.test, probabilities, recipe="R0", band=(0, 1)
         )
-    return model.train(), digits, result
+    return model.train(), sample, result
 
 
 @functools.cache
 def saved():
     """The folder with its files, the card, and everything that was printed meanwhile."""
-    model, digits, result = trained()
+    model, sample, result = trained()
     folder = tempfile.TemporaryDirectory()  # removed when the process ends
     printed = io.StringIO()
     with (
@@ -56,8 +62,8 @@ def saved():
         warnings.catch_warnings(record=True) as warned,
     ):
         warnings.simplefilter("always")
-        card = saving.card("lenet", RUN, digits, result, **LENET)
-        card = saving.save(model, card, digits, Path(folder.name) / "new")
+        card = saving.card("lenet", RUN, sample, result, **LENET)
+        card = saving.save(model, card, sample, Path(folder.name) / "new")
     saved.folder = folder
     return Path(folder.name) / "new", card, printed.getvalue() + "".join(map(str, warned))
 

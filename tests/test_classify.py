@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import in_python
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,13 +143,8 @@ def test_as_a_command_in_another_process(pictures, folder):
     sheet = Image.open("0.png").convert("RGB")
     sheet.save("photograph.jpg")
     Image.fromarray(255 - np.asarray(sheet)).save("chalk.bmp")
-    command = [sys.executable, "-m", "handwriting", "--models", str(folder)]
-    answer = subprocess.run(
-        [*command, "photograph.jpg", "chalk.bmp", "0.png"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
-    )
+    command = ["-m", "handwriting", "--models", folder, "photograph.jpg", "chalk.bmp", "0.png"]
+    answer = in_python.run(*command, PYTHONIOENCODING="ascii")
     assert (answer.returncode, answer.stderr) == (0, "")
     names, answers = zip(*(line.split(": ") for line in answer.stdout.splitlines()), strict=True)
     assert names == ("photograph.jpg", "chalk.bmp", "0.png")
@@ -157,6 +153,5 @@ def test_as_a_command_in_another_process(pictures, folder):
 
 
 def test_the_old_command_says_where_it_went():
-    command = [sys.executable, "-m", "nbhelpers", "classify", "0.png"]
-    said = subprocess.run(command, capture_output=True, text=True)
+    said = in_python.run("-m", "nbhelpers", "classify", "0.png")
     assert said.returncode != 0 and "python -m handwriting photo.png" in said.stderr

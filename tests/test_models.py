@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import in_python
 import numpy as np
 import onnx
 import pytest
@@ -100,9 +99,7 @@ def test_a_picture_is_read_without_torch():
         "slow = {'torch', 'sklearn', 'pandas', 'matplotlib', 'onnx', 'scipy.stats'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program, str(saved()[0])], capture_output=True, text=True
-    )
+    answer = in_python.run("-c", program, saved()[0])
     assert answer.stderr == "" and answer.stdout == "(2, 10)\n[]\n"
 
 

@@ -2,14 +2,14 @@
 
 import itertools
 import os
-import subprocess
 import sys
 
+import in_python
 import numpy as np
 import pytest
 import torch
 from as_files import encoded
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw
 
 from handwriting import pictures
 
@@ -81,12 +81,6 @@ def test_colours_may_come_first_or_last(shaped):
     assert np.array_equal(values_of(shaped(grey)), grey)
 
 
-@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
-def test_avif():
-    found = values_of(encoded(drawn("RGB"), "AVIF", quality=90))
-    assert np.abs(found - values_of(drawn())).mean() < 3
-
-
 def test_a_photo_of_50_megapixels_is_opened_smaller():
     content = encoded(Image.new("L", (8192, 6144), 200), "JPEG")
     picture, _ = pictures.opened(content)
@@ -117,10 +111,7 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path):
         "except pictures.InkError as error: print(error)"
     )
     places = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places},
-    )  # fmt: skip
+    answer = in_python.run("-c", program, PYTHONPATH=places)
     assert answer.returncode == 0, answer.stderr
     photo, damaged = answer.stdout.splitlines()
     assert photo == "(77, 77, 77)"

@@ -12,13 +12,12 @@ import in_node
 import numpy as np
 import onnx
 import pytest
-import torch
 from PIL import Image, ImageDraw
-from small_models import change_card, saved, trained
+from small_models import change_card, digits, saved, trained
 
 from handwriting import ink, pad, playground, saving, scenes
 from handwriting.pictures import opened
-from nbhelpers import data, profile, shapes
+from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
 AS_PYTHON = pytest.mark.promise(
@@ -65,8 +64,8 @@ def read_in_node(pictures, card, folder):
 def digit_pictures():
     """Return 20 digits of the embedded sample, and one written with each of four pens."""
     random = np.random.default_rng(0)
-    digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0)).validation
-    pictures = [clean_pictures.picture(image, random) for image in digits.images[:20]]
+    images = digits().validation.images[:20]
+    pictures = [clean_pictures.picture(image, random) for image in images]
     return pictures + [drawn([pad._three()], pen) for pen in (12, 24, 40, 60)]
 
 
@@ -103,7 +102,7 @@ def test_a_drawing_is_prepared_as_in_python(form, tmp_path):
 
 def photos():
     """Return a digit in each scene, ringed, boxed, hollow, twice; and what shows none."""
-    images = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0)).validation.images
+    images = digits().validation.images
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
     ringed, boxed = (Image.fromarray(drawn([pad._three()], 30)).resize((280, 280)) for _ in "12")
@@ -231,12 +230,12 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
     for script in out.glob("*.js"):
         imported = re.findall(r'from "\./([^"]+)"', script.read_text(encoding="utf-8"))
         assert set(imported) <= here, script
-    digits, tamil_ = (
+    lenet, tamil_ = (
         json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("lenet", "compact_cnn")
     )
-    assert digits["card"]["classes"] == list("0123456789") and not any(digits["strokes"])
-    assert digits["origin"] == "trained here (smoke run, sample data)"
+    assert lenet["card"]["classes"] == list("0123456789") and not any(lenet["strokes"])
+    assert lenet["origin"] == "trained here (smoke run, sample data)"
     assert tamil_["card"]["threshold"] == 0.9
     assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 10
     assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)

@@ -2,14 +2,12 @@
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import in_python
 import pytest
 from packaging.requirements import Requirement
 
@@ -45,17 +43,11 @@ def test_threads_wait_quietly_however_python_is_started():
     look = "import os, json; print(json.dumps(dict(os.environ)))"
     conda = (ROOT / "environment.yml").read_text(encoding="utf-8").partition("variables:")[2]
     listed = dict(re.findall(r'^  (\w+): "(\d+)"$', conda, re.M))
-    clean = {k: v for k, v in os.environ.items() if k not in listed}
-    found = subprocess.run(
-        [sys.executable, "-c", look], env=clean, capture_output=True, text=True, check=True
-    )
-    set_at_start = {k: v for k, v in json.loads(found.stdout).items() if k not in clean}
-    assert listed and listed.items() <= set_at_start.items()
-    theirs = clean | {"GOMP_SPINCOUNT": "7"}
-    found = subprocess.run(
-        [sys.executable, "-c", look], env=theirs, capture_output=True, text=True, check=True
-    )
-    assert json.loads(found.stdout)["GOMP_SPINCOUNT"] == "7", "a setting of the user's own stays"
+    found = json.loads(in_python.run("-c", look, **dict.fromkeys(listed)).stdout)
+    assert listed and listed.items() <= found.items()
+    theirs = dict.fromkeys(listed) | {"GOMP_SPINCOUNT": "7"}
+    found = json.loads(in_python.run("-c", look, **theirs).stdout)
+    assert found["GOMP_SPINCOUNT"] == "7", "a setting of the user's own stays"
 
 
 def test_environment_is_the_locked_one():
@@ -147,10 +139,7 @@ def test_doctor_reports(capsys):
 def test_doctor_and_help_need_no_packages():
     """They must work on a bare Python, where something is missing."""
     program = "import sys; sys.path.insert(0, '.'); from course.__main__ import main; main()"
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, "doctor"],
-        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
-    )  # fmt: skip
+    answer = in_python.run("-I", "-S", "-c", program, "doctor", folder=ROOT)
     assert "missing" in answer.stdout, answer.stderr
 
 

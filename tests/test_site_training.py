@@ -8,12 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from small_models import digits
 from torch import nn
 from torch.nn import functional
 
 from course.site import training, widget
 from handwriting import playground
-from nbhelpers import data, networks, profile
+from nbhelpers import networks
 
 BOXES = training.boxes_by_chapter()
 HEAD = """
@@ -51,20 +52,15 @@ def run(content, feeds):
     return dict(zip(names, session.run(None, feeds), strict=True))
 
 
-@pytest.fixture
-def digits():
-    return data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
-
-
 @pytest.mark.promise(
     "Site and playground", "A training step in the page is PyTorch's own, within 1e-6"
 )
 @pytest.mark.parametrize(("box", "hidden"), CASES)
-def test_a_step_is_pytorch_s(box, hidden, digits):
+def test_a_step_is_pytorch_s(box, hidden):
     """Plain SGD from random weights, with dropout where the network has it."""
     torch.manual_seed(0)
     network = training.made(box["network"], hidden)
-    split = digits.train[: box["batch"]]
+    split = digits().train[: box["batch"]]
     mask = 2.0 * (torch.rand(len(split), *box["mask"]) < 0.5)
     feeds = dict(network.named_parameters()) | {
         "images": split.images, "labels": split.labels.int(), "rate": torch.tensor(0.3),
@@ -99,13 +95,13 @@ def test_the_first_values_are_spread_as_pytorch_s():
             assert 0.5 * about["bound"] < value.abs().max() <= about["bound"]
 
 
-def test_digits_are_packed_whole(digits):
-    content, counts = training.packed(digits)
+def test_digits_are_packed_whole():
+    content, counts = training.packed(digits())
     total = counts["train"] + counts["validation"]
     values = np.frombuffer(lzma.decompress(content), np.uint8)
-    assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
-    assert values[0] == digits.train.labels[0]
-    first = values[total : total + 784].astype(int) - digits.train.images[0].flatten().numpy()
+    assert len(values) == total * 785 and total == len(digits().train) + len(digits().validation)
+    assert values[0] == digits().train.labels[0]
+    first = values[total : total + 784].astype(int) - digits().train.images[0].flatten().numpy()
     assert abs(first).max() <= 8 and len(set(values[total:])) <= 16  # shades
 
 

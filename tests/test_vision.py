@@ -1,12 +1,11 @@
 import hashlib
 import importlib.metadata
 import io
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import conftest
+import in_python
 import pytest
 import skimage.data
 import timm
@@ -244,9 +243,8 @@ probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(images))
 save_file({"probabilities": probabilities}, sys.argv[3])
 print(*learn.dls.vocab)
 """
-    command = [sys.executable, "-W", "ignore:load_learner", "-c", program]
-    command += [trained.path / "model.pkl", images, answers]
-    answer = subprocess.run(command, capture_output=True, text=True)
+    files = trained.path / "model.pkl", images, answers
+    answer = in_python.run("-W", "ignore:load_learner", "-c", program, *files)
     assert answer.stderr == "" and answer.stdout.split() == [*CLASSES]
     assert torch.allclose(load_file(answers)["probabilities"], expected, atol=1e-6)
 
