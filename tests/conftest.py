@@ -59,7 +59,6 @@ class Moody(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT; the first part of the path says how."""
 
     protocol_version = "HTTP/1.1"
-    requests: list
 
     def do_GET(self):
         mood = self.path.split("/")[1]

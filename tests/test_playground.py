@@ -30,17 +30,22 @@ FORMS = {
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
     "tamil, smaller": {"form": "tamil", "side": 48, "proportions": "adapted"},
 }
-IN_NODE = """
+PICTURES = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { InkError, toForm } from "./ink.js";
 
 const { card, sizes } = JSON.parse(readFileSync("tasks.json"));
 const pixels = readFileSync("pictures.bin");
 let at = 0;
-const answers = sizes.map(([height, width]) => {
-  const data = pixels.subarray(at, (at += 4 * width * height));
+const pictures = sizes.map(([height, width]) => (
+  { width, height, data: pixels.subarray(at, (at += 4 * width * height)) }
+));
+"""
+IN_NODE = """
+import { InkError, toForm } from "./ink.js";
+
+const answers = pictures.map((picture) => {
   try {
-    const { normalised, pen, doubt } = toForm({ width, height, data }, card);
+    const { normalised, pen, doubt } = toForm(picture, card);
     return { normalised: Array.from(normalised.data), pen, doubt };
   } catch (error) {
     if (!(error instanceof InkError)) throw error;
@@ -51,13 +56,13 @@ writeFileSync("answers.json", JSON.stringify(answers));
 """
 
 
-def read_in_node(pictures, card, folder):
-    """Return what ink.js makes of pictures uint8 `[h, w, 3]`."""
+def read_in_node(pictures, card, folder, script=IN_NODE, **others):
+    """Return what the playground's scripts make of pictures uint8 `[h, w, 3]`."""
     task = {"card": card, "sizes": [picture.shape[:2] for picture in pictures]}
     (folder / "tasks.json").write_text(json.dumps(task))
     opaque = (np.pad(one, ((0, 0), (0, 0), (0, 1)), constant_values=255) for one in pictures)
     (folder / "pictures.bin").write_bytes(b"".join(one.tobytes() for one in opaque))
-    in_node.run(folder, IN_NODE)
+    in_node.run(folder, PICTURES + script, **others)
     return json.loads((folder / "answers.json").read_text())
 
 
@@ -134,13 +139,10 @@ def test_photos_are_prepared_as_in_python(tmp_path):
 
 
 READ_IN_NODE = """
-import { writeFileSync } from "node:fs";
 import { reader } from "./reader.js";
 
 const { read, readAll } = await reader("lenet");
-const [one, outline, two] = PICTURES.map(({ width, height, grey }) => (
-  { width, height, data: grey.flatMap((value) => [value, value, value, 255]) }
-));
+const [one, outline, two] = pictures;
 const sure = [(await read(one)).sure, (await read(outline)).sure];
 const all = (await readAll(two)).map(({ choices }) => choices[0].text);
 writeFileSync("answers.json", JSON.stringify([...sure, all]));
@@ -155,12 +157,10 @@ export const session = async () => ({ run: async () => ({ probabilities: { data:
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, tmp_path):
-    pictures = [photos()[i][:, :, 0] for i in (8, -1, 10)]
-    given = [{"height": len(p), "width": len(p.T), "grey": p.ravel().tolist()} for p in pictures]
+    pictures = [photos()[i] for i in (8, -1, 10)]
     card = FORMS["mnist"] | {"classes": ["0", "1"], "threshold": threshold}
     runtime = RUNTIME.replace("CARD", json.dumps(card))
-    in_node.run(tmp_path, READ_IN_NODE.replace("PICTURES", json.dumps(given)), runtime=runtime)
-    sure, outline, both = json.loads((tmp_path / "answers.json").read_text())
+    sure, outline, both = read_in_node(pictures, card, tmp_path, READ_IN_NODE, runtime=runtime)
     assert sure == (threshold < 0.7) and not outline and both == ["1", "1"]
 
 

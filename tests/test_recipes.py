@@ -11,16 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import (
-    augmentation,
-    data,
-    networks,
-    profile,
-    recipes,
-    small_maps,
-    sources,
-    training,
-)
+from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, sources, training
 
 as_written = pytest.mark.promise(
     "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"

@@ -10,16 +10,7 @@ import pytest
 import torch
 from packaging.version import Version
 from safetensors.torch import load_file
-from small_models import (
-    GRAPH,
-    LENET,
-    RUN,
-    WEIGHTS,
-    expected_probabilities,
-    publish,
-    saved,
-    trained,
-)
+from small_models import GRAPH, LENET, RUN, WEIGHTS, expected_probabilities, publish, saved, trained
 from torch import nn
 
 from handwriting import cards, models, saving
