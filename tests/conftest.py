@@ -1,6 +1,6 @@
 """What several tests use: a data folder of their own, a real HTTP server with moods, and promises.
 
-A test that proves what the README promises carries `@pytest.mark.promise(group, text)`.
+A test that proves what the README promises carries the mark `promise`: see `promise.py`.
 """
 
 import contextlib

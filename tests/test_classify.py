@@ -5,6 +5,7 @@ import sys
 
 import in_python
 import numpy as np
+import promise
 import pytest
 from PIL import Image
 from small_models import change_card, picture_of, publish, saved, trained
@@ -12,9 +13,7 @@ from small_models import change_card, picture_of, publish, saved, trained
 from handwriting import models
 from handwriting.__main__ import main
 
-NOT_SURE = pytest.mark.promise(
-    "Results", "`classify` says when it is not sure, in words and by its exit status"
-)
+NOT_SURE = promise.results("`classify` says when it is not sure, in words and by its exit status")
 
 
 @pytest.fixture
@@ -50,9 +49,7 @@ def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
     assert out.startswith("0.png: not sure between ") and err == ""
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+@promise.hostile("Damaged, huge and misleading pictures are refused in one clear line")
 def test_errors_do_not_stop_the_others(pictures, folder, capsys):
     change_card(folder, threshold=2.0)
     assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1

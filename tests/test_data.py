@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
 from torchvision.ops import masks_to_boxes
@@ -32,10 +33,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@promise.hostile("A damaged archive is named, and one that climbs out of its folder is not read")
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
@@ -101,9 +99,7 @@ def test_sample_has_mnist_form(sample):
     assert (rows - 14).abs().max() <= 0.5 + 1e-4  # the centre of mass, to the nearest pixel
 
 
-@pytest.mark.promise(
-    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
-)
+@promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
     dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
     monkeypatch.setattr(data, "mnist_archives", lambda: dead)
@@ -114,9 +110,7 @@ def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
         data.mnist(profile.current())
 
 
-PLACED = pytest.mark.promise(
-    "Data", "Digits are placed as MNIST's makers placed theirs, to the pixel"
-)
+PLACED = promise.data("Digits are placed as MNIST's makers placed theirs, to the pixel")
 
 
 @PLACED
@@ -149,9 +143,7 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
 # ------------------------------------------------------------------------------------ splits
 
 
-@pytest.mark.promise(
-    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
-)
+@promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     again = data.digits_sample(profile.current())
     assert sample.fingerprint == again.fingerprint
@@ -171,9 +163,7 @@ def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
 # ----------------------------------------------------------------------------------- batches
 
 
-@pytest.mark.promise(
-    "Training", "Accuracy is measured with dropout off, and each image counts once"
-)
+@promise.training("Accuracy is measured with dropout off, and each image counts once")
 def test_batches_hold_every_image_once(sample):
     batches = Batches(sample.validation, 64, shuffle=True, seed=5)
     labels = torch.cat([labels for _, labels in batches])
@@ -189,7 +179,7 @@ def test_batches_are_scaled_and_in_order(sample):
     assert torch.equal(labels, sample.train.labels[:8])
 
 
-@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
+@promise.training("The same seed gives the same batches, weights and numbers")
 def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
     batches = Batches(sample.train, 2000, shuffle=True, seed=5)
     first, second = (next(iter(batches))[1] for _ in range(2))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import promise
 import pytest
 import torch
 import yaml
@@ -30,9 +31,7 @@ PLAIN = ((0.0,), (1.0,))  # statistics that change nothing
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a word of Unix")
-@pytest.mark.promise(
-    "Hostile conditions", "A notebook whose kernel is killed is named, and the others go on"
-)
+@promise.hostile("A notebook whose kernel is killed is named, and the others go on")
 def test_killed_kernel_is_named_and_the_others_go_on(project, capfd):
     write(project, _01_killed=["import os", "os.kill(os.getpid(), 9)", "1 + 1"], _02_fine="'fine'")
     path = project / "notebooks" / "01_killed.ipynb"
@@ -87,9 +86,7 @@ print("trained on", learn.dls.train.batch_size, "images at a time")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory like so")
-@pytest.mark.promise(
-    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
-)
+@promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 def test_batch_shrinks_where_memory_is_short(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", LITTLE_MEMORY, str(tmp_path)]
     environment = os.environ | {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1"}
@@ -110,9 +107,7 @@ def test_batch_shrinks_where_memory_is_short(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.promise(
-    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
-)
+@promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
     images = torch.randint(256, (4096, 28, 28), dtype=torch.uint8)
     split = Split(images, torch.arange(4096) % 3, tuple("abc"))
@@ -139,10 +134,7 @@ def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.promise(
-    "Hostile conditions",
-    "Without a GPU everything runs on the CPU; asking for one is a clear error",
-)
+@promise.hostile("Without a GPU everything runs on the CPU; asking for one is a clear error")
 def test_without_a_gpu(monkeypatch, capfd):
     assert profile.current().device == torch.device("cpu")
     monkeypatch.setenv("NB_DEVICE", "cuda")
@@ -197,9 +189,8 @@ def damaged(tmp_path, monkeypatch):
     return chosen
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "Damaged images are counted and named, and training goes on without them only if told to",
+@promise.hostile(
+    "Damaged images are counted and named, and training goes on without them only if told to"
 )
 def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
     with pytest.raises(DataError) as caught:
@@ -272,9 +263,7 @@ def unsafe(text):
             yield called  # model.eval() has no arguments
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "No data file, model or checkpoint can run a program when it is opened"
-)
+@promise.hostile("No data file, model or checkpoint can run a program when it is opened")
 def test_nothing_is_loaded_that_could_run_a_program():
     found = {(name, what) for name, text in python_files() for what in unsafe(text)}
     # Notebook 4 shows on a file of its own what such a file can do, and how to refuse it.

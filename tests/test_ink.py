@@ -4,6 +4,7 @@ import warnings
 import zlib
 
 import numpy as np
+import promise
 import pytest
 import torch
 from as_files import encoded
@@ -15,16 +16,13 @@ from handwriting.pictures import FORMATS
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
-SAME = pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+SAME = promise.results(
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size"
 )
-NO_CHARACTER = pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+NO_CHARACTER = promise.results(
+    "Noise, text, filled shapes and blank pages are never taken for a character"
 )
-REFUSED = pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+REFUSED = promise.hostile("Damaged, huge and misleading pictures are refused in one clear line")
 
 FIVE = [(108, 42), (58, 40), (54, 78), (92, 76), (106, 102), (88, 128), (50, 122)]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import promise
 import pytest
 import torch
 from as_files import drawing
@@ -82,9 +83,8 @@ def test_nothing_kept_is_an_empty_split(tmp_path):
     assert split.images.dtype == torch.uint8 and split.labels.dtype == torch.int64
 
 
-@pytest.mark.promise(
-    "Hostile conditions",
-    "Damaged images are counted and named, and training goes on without them only if told to",
+@promise.hostile(
+    "Damaged images are counted and named, and training goes on without them only if told to"
 )
 def test_broken_files_are_named_and_counted(tmp_path, monkeypatch, capsys):
     for label in ("1", "2", "3"):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import in_python
 import numpy as np
 import onnx
+import promise
 import pytest
 import torch
 from safetensors import safe_open
@@ -28,9 +29,7 @@ from handwriting import ink, models, saving
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
-NAMED = pytest.mark.promise(
-    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
-)
+NAMED = promise.hostile("A damaged model or checkpoint is named and never half used")
 pytestmark = pytest.mark.usefixtures("reference")
 
 
@@ -258,9 +257,7 @@ def test_reads_where_nothing_can_be_written(tmp_path):
     assert models.reader("digits").own
 
 
-@pytest.mark.promise(
-    "Results", "A model that you have trained is used where it is at least as good"
-)
+@promise.results("A model that you have trained is used where it is at least as good")
 def test_the_better_model_comes_first(tmp_path, folder):
     card, _ = publish()
     best = card.results["validation_accuracy"]

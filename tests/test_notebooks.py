@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 
 import nbformat
+import promise
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 MEGABYTES = 1.5
 LONGEST_CELL = 30
-RAN = pytest.mark.promise(
-    "Notebooks", "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+RAN = promise.notebooks(
+    "Committed notebooks ran in order, at `full`, on the real data, without a warning"
 )
 
 
@@ -72,9 +73,7 @@ def test_real_data_at_the_full_profile(notebook):
     assert "full profile" in shown_text(notebook)
 
 
-@pytest.mark.promise(
-    "Notebooks", "Committed notebooks hold no paths of a machine and no residue of widgets"
-)
+@promise.notebooks("Committed notebooks hold no paths of a machine and no residue of widgets")
 def test_no_path_of_a_machine_and_no_residue(notebook):
     text = shown_text(notebook) + prose(notebook)
     assert not re.search(r"/(home|root|tmp|Users|work|mnt|opt)/|[A-Z]:\\\\", text)

@@ -11,6 +11,7 @@ import clean_pictures
 import in_node
 import numpy as np
 import onnx
+import promise
 import pytest
 from PIL import Image, ImageDraw
 from small_models import change_card, digits, saved, trained
@@ -20,9 +21,7 @@ from handwriting.pictures import opened
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
-AS_PYTHON = pytest.mark.promise(
-    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
-)
+AS_PYTHON = promise.site("The playground prepares drawings, and refuses them, as Python does")
 pytestmark = pytest.mark.usefixtures("reference")
 
 FORMS = {
@@ -252,9 +251,7 @@ def test_says_what_is_damaged_or_missing(tmp_path, packages, artifacts):
     assert not out.exists()
 
 
-@pytest.mark.promise(
-    "Site and playground", "The playground can be built right after a clone, with nothing trained"
-)
+@promise.site("The playground can be built right after a clone, with nothing trained")
 def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
     for name in playground.MODELS:
         saving.publish(name, artifacts / "quick-cpu", trained()[1].validation)

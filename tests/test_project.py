@@ -8,6 +8,7 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 import in_python
+import promise
 import pytest
 from packaging.requirements import Requirement
 
@@ -62,7 +63,7 @@ def test_owner_s_packages_are_required():
     assert set(owners) <= set(names)
 
 
-@pytest.mark.promise("Results", "This README shows what the records in `results/` hold")
+@promise.results("This README shows what the records in `results/` hold")
 def test_readme_and_the_page_of_results_show_what_was_measured():
     for path, text in readme.updated(ROOT).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
@@ -118,9 +119,7 @@ def test_readme_shows_what_the_bench_has_measured():
     assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
 
-@pytest.mark.promise(
-    "Site and playground", "Every link of the site and of this README leads somewhere"
-)
+@promise.site("Every link of the site and of this README leads somewhere")
 @pytest.mark.parametrize("name", ["README.md", "course/site/results.md"])
 def test_links_of_a_page_lead_somewhere(name):
     path = ROOT / name

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
 from as_files import drawing, encoded, letter
@@ -64,9 +65,7 @@ SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
 
 
 @given(SHAPES, st.integers(0, 9), st.data())
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
-)
+@promise.hostile("A damaged data file is one clear error, whatever the damage")
 def test_idx_files_come_back_or_are_refused(tmp_path, shape, seed, draw):
     values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     path = tmp_path / "images.gz"
@@ -138,12 +137,8 @@ def everything_outside(inside):
     return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
-)
-@pytest.mark.promise(
-    "Hostile conditions", "A data archive cannot write outside the data folder, whatever it holds"
-)
+@promise.hostile("A damaged data file is one clear error, whatever the damage")
+@promise.hostile("A data archive cannot write outside the data folder, whatever it holds")
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 @given(
     files=st.lists(st.tuples(NAMES, CONTENTS), max_size=4),
@@ -183,9 +178,7 @@ def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A checkpoint comes back as it was saved, or as one clear error"
-)
+@promise.hostile("A checkpoint comes back as it was saved, or as one clear error")
 @given(st.integers(0, 99), PLAIN, st.data())
 def test_checkpoints_come_back_or_are_refused(tmp_path, seed, value, draw):
     path, generator = tmp_path / "state", torch.Generator().manual_seed(seed)
@@ -259,9 +252,7 @@ def check(make):
     assert 0 < steps.pen <= 1
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
-)
+@promise.hostile("Any picture is read or refused with a reason, and never a crash")
 @settings(max_examples=2 * settings.default.max_examples)
 @given(pictures(), st.sampled_from(["mnist", "tamil"]), st.sampled_from([28, 48, 64]))
 def test_any_picture_is_read_or_refused(image, form, side):
@@ -288,9 +279,7 @@ FILES = {
 }
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
-)
+@promise.hostile("Any picture is read or refused with a reason, and never a crash")
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damaged_files_are_read_or_refused(kind, draw):
     content = draw.draw(damaged(FILES[kind]))
@@ -319,9 +308,7 @@ MESSAGES = st.one_of(
 BUFFERS = st.lists(st.one_of(st.just(drawing()), damaged(drawing())), max_size=2)
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Whatever the drawing pad is sent, it answers and keeps working"
-)
+@promise.hostile("Whatever the drawing pad is sent, it answers and keeps working")
 @given(MESSAGES, BUFFERS)
 def test_the_pad_answers_whatever_it_is_sent(content, buffers):
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import promise
 import pytest
 import torch
 from torch import nn
@@ -13,8 +14,8 @@ from torch.nn import functional
 
 from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, sources, training
 
-as_written = pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
+as_written = promise.notebooks(
+    "Networks and recipes that are trained elsewhere are those the notebooks write out"
 )
 
 
@@ -106,7 +107,7 @@ def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
         assert ours.train_loss == scope["histories"][recipe.name].train_loss
 
 
-@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
+@promise.training("The same seed gives the same batches, weights and numbers")
 def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
     digits, recipe, found = noise(28, 10), recipes.MNIST[0], []
     for seed in (1, 1, 2):

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import onnx
 import onnxruntime
+import promise
 import pytest
 import torch
 from packaging.version import Version
@@ -17,15 +18,13 @@ from handwriting import cards, models, saving
 from nbhelpers import sources
 from nbhelpers.data import Dataset, Split
 
-AS_PYTORCH = pytest.mark.promise(
-    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+AS_PYTORCH = promise.results(
+    "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
 )
-CALIBRATED = pytest.mark.promise(
-    "Results", "The probabilities of a saved model are calibrated on validation images"
+CALIBRATED = promise.results(
+    "The probabilities of a saved model are calibrated on validation images"
 )
-HALF = pytest.mark.promise(
-    "Results", "Half precision costs the course's own models at most 0.05 points"
-)
+HALF = promise.results("Half precision costs the course's own models at most 0.05 points")
 
 PUBLISHED = sorted(cards.REFERENCE.glob("*.safetensors"))
 
@@ -232,9 +231,8 @@ def test_wanted_share():
 # ------------------------------------------------------------------- the course's own models
 
 
-@pytest.mark.promise(
-    "Results",
-    "The models that come with the course say where they are from and how to retrain them",
+@promise.results(
+    "The models that come with the course say where they are from and how to retrain them"
 )
 def test_a_published_card_tells_its_origin(reference):
     """LeNet is trained at `smoke`, published, and read back: where is it from?"""

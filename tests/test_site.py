@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import nbformat
+import promise
 import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
@@ -81,9 +82,7 @@ def referenced(page):
     ]
 
 
-@pytest.mark.promise(
-    "Site and playground", "The site fetches nothing from elsewhere: it works without a connection"
-)
+@promise.site("The site fetches nothing from elsewhere: it works without a connection")
 def test_nothing_is_fetched_from_elsewhere(site, pages):
     for name, page in pages.items():
         assert not [address for address in referenced(page) if is_external(address)], name
@@ -93,9 +92,7 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
         assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+(url\()?['\"]?http", text), path
 
 
-@pytest.mark.promise(
-    "Site and playground", "Every link of the site and of this README leads somewhere"
-)
+@promise.site("Every link of the site and of this README leads somewhere")
 def test_every_link_leads_somewhere(site, pages):
     ids = {
         name: {tag["id"] for tag in page.find_all(id=True)} | {""} for name, page in pages.items()
@@ -122,7 +119,7 @@ def test_no_link_leads_to_a_source_that_only_github_shows(pages):
                 assert link.has_attr("download"), f"{name}: {link['href']}"
 
 
-@pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
+@promise.notebooks("Every figure is described for those who cannot see it")
 def test_every_picture_says_what_it_shows(pages):
     seen = 0
     for name, page in pages.items():
@@ -374,9 +371,7 @@ def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path)
     assert build.chosen(None) == CHAPTERS
 
 
-@pytest.mark.promise(
-    "Site and playground", "A site that could not be built leaves the one that is there"
-)
+@promise.site("A site that could not be built leaves the one that is there")
 def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, capsys):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("before")

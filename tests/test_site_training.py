@@ -6,6 +6,7 @@ import lzma
 import in_node
 import numpy as np
 import onnxruntime
+import promise
 import pytest
 import torch
 from small_models import digits
@@ -52,9 +53,7 @@ def run(content, feeds):
     return dict(zip(names, session.run(None, feeds), strict=True))
 
 
-@pytest.mark.promise(
-    "Site and playground", "A training step in the page is PyTorch's own, within 1e-6"
-)
+@promise.site("A training step in the page is PyTorch's own, within 1e-6")
 @pytest.mark.parametrize(("box", "hidden"), CASES)
 def test_a_step_is_pytorch_s(box, hidden):
     """Plain SGD from random weights, with dropout where the network has it."""
@@ -105,9 +104,7 @@ def test_digits_are_packed_whole():
     assert abs(first).max() <= 8 and len(set(values[total:])) <= 16  # shades
 
 
-@pytest.mark.promise(
-    "Site and playground", "The last layer trained in the page is PyTorch's, within 1e-5"
-)
+@promise.site("The last layer trained in the page is PyTorch's, within 1e-5")
 def test_a_last_layer_is_trained_as_in_pytorch(tmp_path):
     torch.manual_seed(0)
     layer, features, labels = nn.Linear(32, 12), torch.randn(30, 32), torch.arange(30) % 6

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import promise
 import pytest
 from conftest import CONTENT
 
@@ -12,18 +13,14 @@ from nbhelpers import sources
 from nbhelpers.sources import Archive, Unavailable, WriteError, cached_path, fetch
 
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
-CHECKED = pytest.mark.promise(
-    "Data", "Only an archive whose bytes have the published checksum is used"
+CHECKED = promise.data("Only an archive whose bytes have the published checksum is used")
+ONCE = promise.data("Nothing is fetched twice, not even by two processes at once")
+MIRROR = promise.data("A folder or URL of your own can stand in for the internet")
+SECONDS = promise.hostile(
+    "A server that stalls or says nothing is left for the next source within seconds"
 )
-ONCE = pytest.mark.promise("Data", "Nothing is fetched twice, not even by two processes at once")
-MIRROR = pytest.mark.promise("Data", "A folder or URL of your own can stand in for the internet")
-SECONDS = pytest.mark.promise(
-    "Hostile conditions",
-    "A server that stalls or says nothing is left for the next source within seconds",
-)
-WHOLE = pytest.mark.promise(
-    "Hostile conditions",
-    "A full disk and a read-only folder are named, and leave nothing half-written",
+WHOLE = promise.hostile(
+    "A full disk and a read-only folder are named, and leave nothing half-written"
 )
 
 

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import promise
 import pytest
 import torch
 from as_files import packed
@@ -62,9 +63,7 @@ def test_letters_can_be_recognised_across_writers(read):
     assert 0.15 < accuracy < 0.98
 
 
-@pytest.mark.promise(
-    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
-)
+@promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     few = list(synthetic.pictures(writers=15, trials=1, classes=12))
     monkeypatch.setattr(synthetic, "pictures", lambda: few)

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
 from as_files import letter, mirror_letters, packed
@@ -22,12 +23,9 @@ from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, read_characters, synthetic
 
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # each test runs without one
-ALIKE = pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
-)
-NAMED = pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
+ALIKE = promise.data("HPL Tamil is read alike from every published layout and kind of archive")
+NAMED = promise.hostile(
+    "A damaged archive is named, and one that climbs out of its folder is not read"
 )
 
 
@@ -192,9 +190,7 @@ def test_unknown_proportions():
         tamil.read_characters("nowhere", proportions="squeezed")
 
 
-@pytest.mark.promise(
-    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
-)
+@promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_both_splits_from_a_mirror(tmp_path, monkeypatch, capsys):
     """Of 12 writers to learn from, and 24 pictures without writers."""
     keys = [(w, c, t) for w in range(1, 13) for c in (0, 1) for t in (1, 2)]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import conftest
 import in_python
+import promise
 import pytest
 import skimage.data
 import timm
@@ -294,7 +295,7 @@ def test_imagenet_weights_from_torch_hub_or_the_internet(
         (hub / name).unlink(missing_ok=True)
 
 
-@pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
+@promise.data("Only an archive whose bytes have the published checksum is used")
 def test_wrong_weights_are_refused_and_leave_nothing(published, checkpoint, server, tmp_path):
     """From the server, and a damaged file in torch hub's cache, which is not ours to delete."""
     name = published(f"{server.url}/good")  # serves something else
@@ -345,7 +346,7 @@ def test_imagenet_weights_from_the_package_index_know_photographs():
     assert 0.5 < spread.median() < 1.5  # 1 for the photographs it learned from
 
 
-@pytest.mark.promise("Data", "Only an archive whose bytes have the published checksum is used")
+@promise.data("Only an archive whose bytes have the published checksum is used")
 def test_weights_of_the_index_that_are_altered_or_missing_are_refused(tmp_path, monkeypatch):
     content = bytearray(numbers_in_the_index().read_bytes())
     content[-1] ^= 1
@@ -462,9 +463,7 @@ def maker(dataset, folder, most, error):
     return make, made
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Where memory is short the batch shrinks, says so, and training goes on"
-)
+@promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30])
 def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, tables, error):
     make, made = maker(dataset, tmp_path, 20, error)

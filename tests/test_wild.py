@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import promise
 import pytest
 import torch
 from as_files import encoded
@@ -58,9 +59,7 @@ def test_the_digit_can_be_found(condition, digits):
     assert np.median(found) > (0.5 if "pen" in condition or "rotated" in condition else 0.8)
 
 
-@pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
-)
+@promise.results("Noise, text, filled shapes and blank pages are never taken for a character")
 @pytest.mark.parametrize("condition", wild.CONDITIONS)
 @pytest.mark.parametrize("prepare", [ink.to_mnist, ink.to_tamil])
 def test_a_blank_page_is_never_a_character(condition, prepare):
@@ -141,8 +140,8 @@ def test_a_sure_and_wrong_answer_is_counted_under_the_scenes_that_are_named(digi
 
 # ----------------------------------------------------------------------------- everyday pictures
 
-EVERYDAY = pytest.mark.promise(
-    "Results", "A sheet on a desk, a boxed digit, a note, a whole page: the character is found"
+EVERYDAY = promise.results(
+    "A sheet on a desk, a boxed digit, a note, a whole page: the character is found"
 )
 
 
@@ -168,9 +167,7 @@ def test_two_digits_are_never_one(below, digits):
             assert str(error).startswith(said)
 
 
-@pytest.mark.promise(
-    "Results", "Every digit on a page is found, in reading order, and says where it stands"
-)
+@promise.results("Every digit on a page is found, in reading order, and says where it stands")
 @pytest.mark.parametrize("count", [2, 5, 12])
 def test_a_page_is_read_in_order(count, digits):
     images = [image.numpy() for image in digits.images[:count]]
