@@ -23,6 +23,15 @@ LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std
 WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
 
 
+def noise(side, classes, images=300):
+    """A data set of noise, to be learned by heart."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (images, side, side), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(images) % classes
+    split = data.Split(pixels, labels, tuple(map(str, range(classes))))
+    return data.Dataset("noise", "full", split, split[:50], split[50:90])
+
+
 @functools.cache
 def digits():
     """The embedded sample, as the profile `quick` has it."""
@@ -76,7 +85,7 @@ def publish():
     return card, printed.getvalue()
 
 
-def expected_probabilities(images, temperature):
+def pytorch_answers(images, temperature):
     """What PyTorch answers to images uint8 `[n, 28, 28]`: float32 `[n, 10]`."""
     model = copy.deepcopy(trained()[0]).eval()
     with torch.inference_mode():

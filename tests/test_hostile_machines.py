@@ -15,13 +15,14 @@ import pytest
 import torch
 import yaml
 from as_files import letter, mirror_letters
+from small_models import noise
 from tiny_project import write
 from torch import nn
 
 from course import execute, results
 from course.__main__ import main
 from nbhelpers import data, profile, sources, tamil, training, vision
-from nbhelpers.data import DataError, Dataset, Split
+from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,9 +110,7 @@ def test_batch_shrinks_where_memory_is_short(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
-    images = torch.randint(256, (4096, 28, 28), dtype=torch.uint8)
-    split = Split(images, torch.arange(4096) % 3, tuple("abc"))
-    dataset = Dataset("noise", "full", split, split[:64], split[:64])
+    dataset = noise(28, 3, 4096)
 
     def make(size):
         dls = vision.dataloaders(dataset, 28, size, statistics=PLAIN, device="cuda")

@@ -236,32 +236,29 @@ def test_a_large_picture_does_not_take_long():
 # ------------------------------------------------------------------------ what is no character
 
 
-def noise(kind):
-    random = np.random.default_rng(0)
-    match kind:
-        case "uniform":
-            return random.integers(0, 256, (200, 200, 3), np.uint8)
-        case "normal":
-            return random.normal(200, 20, (300, 200)).clip(0, 255).astype(np.uint8)
-        case "black and white":
-            return random.random((200, 200)) > 0.5
-        case "narrow":  # once, a mask one pixel wide stopped the program
-            return random.integers(0, 256, (28, 28), np.uint8)
-        case "dust":
-            return random.random((28, 28)) < 0.06
-        case "clouds":
-            clouds = Image.fromarray(random.integers(0, 256, (12, 12), np.uint8))
-            return np.asarray(clouds.resize((240, 240), Image.Resampling.BICUBIC))
-        case "fog":
-            fog = ndimage.gaussian_filter(random.standard_normal((263, 263)), 40)
-            return ((fog - fog.min()) / np.ptp(fog) * 255).astype(np.uint8)
-        case "marble":
-            layers = [random.integers(0, 256, (n, n), np.uint8) for n in (4, 8, 16, 32, 64, 128)]
-            large = [np.asarray(Image.fromarray(a).resize((256, 256)), float) for a in layers]
-            return (sum(large) / 6).astype(np.uint8)
+def clouds(random, side, *grains):
+    """Noise of one or more grains, in pixels a side, enlarged."""
+    small = [Image.fromarray(random.integers(0, 256, (n, n), np.uint8)) for n in grains]
+    large = [np.asarray(picture.resize((side, side)), float) for picture in small]
+    return np.mean(large, 0).astype(np.uint8)
 
 
-NOISE = ["uniform", "normal", "black and white", "narrow", "dust", "clouds", "fog", "marble"]
+def fog(random):
+    smooth = ndimage.gaussian_filter(random.standard_normal((263, 263)), 40)
+    return ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
+
+
+NOISE = {
+    "uniform": lambda random: random.integers(0, 256, (200, 200, 3), np.uint8),
+    "normal": lambda random: random.normal(200, 20, (300, 200)).clip(0, 255).astype(np.uint8),
+    "black and white": lambda random: random.random((200, 200)) > 0.5,
+    # Once, a mask one pixel wide stopped the program.
+    "narrow": lambda random: random.integers(0, 256, (28, 28), np.uint8),
+    "dust": lambda random: random.random((28, 28)) < 0.06,
+    "clouds": lambda random: clouds(random, 240, 12),
+    "fog": fog,
+    "marble": lambda random: clouds(random, 256, 4, 8, 16, 32, 64, 128),
+}
 
 
 @NO_CHARACTER
@@ -269,7 +266,7 @@ NOISE = ["uniform", "normal", "black and white", "narrow", "dust", "clouds", "fo
 def test_noise_is_never_a_character(kind):
     for convert in (to_mnist, to_tamil):
         with pytest.raises(InkError, match=r"nothing is drawn|separate marks|filled area|a shadow"):
-            convert(noise(kind))
+            convert(NOISE[kind](np.random.default_rng(0)))
 
 
 @NO_CHARACTER

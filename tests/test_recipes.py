@@ -9,6 +9,7 @@ import numpy as np
 import promise
 import pytest
 import torch
+from small_models import noise
 from torch import nn
 from torch.nn import functional
 
@@ -23,14 +24,6 @@ as_written = promise.notebooks(
 def run(monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
     return profile.current()
-
-
-def noise(side, classes, images=300):
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(256, (images, side, side), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(images) % classes
-    split = data.Split(pixels, labels, tuple(map(str, range(classes))))
-    return data.Dataset("noise", "full", split, split[:50], split[50:90])
 
 
 # The cells of a notebook that lead to its own model, each by words that only it holds, and the name

@@ -11,12 +11,11 @@ import pytest
 import torch
 from packaging.version import Version
 from safetensors.torch import load_file
-from small_models import GRAPH, LENET, RUN, WEIGHTS, expected_probabilities, publish, saved, trained
+from small_models import GRAPH, LENET, RUN, WEIGHTS, noise, publish, pytorch_answers, saved, trained
 from torch import nn
 
 from handwriting import cards, models, saving
 from nbhelpers import sources
-from nbhelpers.data import Dataset, Split
 
 AS_PYTORCH = promise.results(
     "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
@@ -91,7 +90,7 @@ def test_onnx_alone_needs_only_the_picture():
     onnx.checker.check_model(graph, full_check=True)
     assert [(o.domain, o.version) for o in graph.opset_import] == [("", 18)]
     session = onnxruntime.InferenceSession((where / GRAPH).read_bytes())
-    expected = expected_probabilities(images, card.temperature)
+    expected = pytorch_answers(images, card.temperature)
     for count in (30, 1):
         inputs = images[:count, None].numpy().astype(np.float32) / 255
         (found,) = session.run(None, {"images": inputs})
@@ -109,7 +108,7 @@ def test_onnx_alone_needs_only_the_picture():
 def test_temperature_and_threshold_are_those_of_the_validation_images():
     where, card, _ = saved()
     validation = trained()[1].validation
-    logits = expected_probabilities(validation.images, 1).log()
+    logits = pytorch_answers(validation.images, 1).log()
     assert card.temperature == pytest.approx(
         saving.fit_temperature(logits, validation.labels), rel=0.01
     )
@@ -154,12 +153,9 @@ def test_wrong_arguments(changes, message, tmp_path):
 def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     from nbhelpers import vision
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (60, 28, 28), generator=generator, dtype=torch.uint8)
-    split = Split(images, torch.arange(60) % 3, ("a", "b", "c"))
-    dataset = Dataset("noise", "full", split, split[:40], split[40:])
+    dataset = noise(28, 3, 60)
     dls = vision.dataloaders(dataset, 40, 20, statistics=((0.5,), (0.3,)))
-    start = vision.scratch(split)
+    start = vision.scratch(dataset.train)
     learn = vision.learner(dls, "resnet18", start, tmp_path, torch.bfloat16, ps=0.1)
     learn.model.train()
     assert type(learn.model) is vision.Bfloat16

@@ -12,7 +12,7 @@ import skimage.data
 import timm
 import torch
 import torchvision
-from fastai.basics import TfmdDL, trainable_params
+from fastai.basics import TfmdDL
 from matplotlib import pyplot as plt
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -426,19 +426,6 @@ def test_saved_body_goes_into_a_model_with_other_classes(trained, dataset, tmp_p
         vision.load_body(tmp_path / "tamil.safetensors", "Run notebook 8.")
 
 
-class Greedy(torch.nn.Module):
-    """Can take so many images and no more."""
-
-    def __init__(self, most, error):
-        super().__init__()
-        self.most, self.error, self.layer = most, error, torch.nn.Linear(28 * 28, 3)
-
-    def forward(self, inputs):
-        if self.training and len(inputs) > self.most:
-            raise self.error
-        return self.layer(inputs.flatten(1))
-
-
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -451,12 +438,14 @@ OUT_OF_MEMORY = [
 def maker(dataset, folder, most, error):
     """Make learners whose models take at most so many images."""
 
+    def refuse(model, inputs):
+        if model.training and len(inputs[0]) > most:
+            raise error
+
     def make(batch_size):
         made.append(batch_size)
-        dls = vision.dataloaders(dataset, 28, batch_size, statistics=PLAIN)
-        learn = vision.learner(dls, SMALL, vision.Weights("scratch", PLAIN), folder)
-        learn.model = Greedy(most, error)
-        learn.splitter, learn.opt = trainable_params, None
+        learn = new_learner(dataset, folder, batch_size=batch_size, of=SMALL)
+        learn.model.register_forward_pre_hook(refuse)
         return learn
 
     made = []
@@ -485,14 +474,10 @@ def test_no_batch_size_fits(dataset, tmp_path, error, raised, words):
         vision.batch_size_that_fits(maker(dataset, tmp_path, 0, error)[0], 2)
 
 
-class PulledOut(Exception):
-    """What happens to a kernel that is restarted."""
-
-
 def pull_out(at):
     def in_mid_epoch(callback):
         if callback.training and callback.epoch == at:
-            raise PulledOut("in mid-epoch")
+            raise KeyboardInterrupt
 
     return vision.Callback(after_batch=in_mid_epoch)
 
@@ -512,7 +497,7 @@ def test_an_interrupted_learner_ends_with_the_same_weights(dataset, tmp_path, ta
     weights, history = two_stages(dataset, tmp_path, None)
     kept = tmp_path / "checkpoints"
     for stage, epoch in ((1, 0), (1, 1), (2, 1)):
-        with pytest.raises(PulledOut):
+        with pytest.raises(KeyboardInterrupt):
             two_stages(dataset, tmp_path, kept, stage, epoch)
     capsys.readouterr()
     again, history_again = two_stages(dataset, tmp_path, kept)
