@@ -150,14 +150,12 @@ def test_without_a_gpu(monkeypatch, capfd):
 
 def huge_letter():
     """A TIFF that says it is 100,000 pixels wide and high, as a decompression bomb does."""
-    content = bytearray(letter())
-    (start,) = struct.unpack_from("<I", content, 4)
-    (entries,) = struct.unpack_from("<H", content, start)
-    for entry in range(start + 2, start + 2 + 12 * entries, 12):
-        tag, _ = struct.unpack_from("<HH", content, entry)
-        if tag in (256, 257):  # width and height
-            struct.pack_into("<HHII", content, entry, tag, 4, 1, 100_000)
-    return bytes(content)
+    content = letter(90, 60)
+    for tag, side in ((256, 90), (257, 60)):  # width and height, in an entry of the kind "long"
+        entries = [struct.pack("<HHII", tag, 4, 1, length) for length in (side, 100_000)]
+        assert entries[0] in content
+        content = content.replace(*entries)
+    return content
 
 
 DAMAGE = {

@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -20,13 +23,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def lines_of(name):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return [line.split(";")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
+    return [line for line in lines if re.match(r"[A-Za-z]", line)]
+
+
+def locked(name="requirements.lock"):
+    return dict(line.split("==", 1) for line in lines_of(name))
 
 
 def test_lock_satisfies_every_requirement():
-    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    pins = locked()
     for requirement in map(Requirement, lines_of("requirements.txt")):
-        assert requirement.specifier.contains(locked[requirement.name]), requirement
+        pin, _, _ = pins[requirement.name].partition(" ;")
+        assert requirement.specifier.contains(pin), requirement
 
 
 def test_package_and_conda_read_the_same_list():
@@ -52,9 +60,9 @@ def test_threads_wait_quietly_however_python_is_started():
 
 
 def test_environment_is_the_locked_one():
-    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    pins = locked()
     for name in ("torch", "torchvision", "fastai", "nbval"):
-        assert version(name).split("+")[0] == locked[name]
+        assert version(name).split("+")[0] == pins[name]
 
 
 def test_owner_s_packages_are_required():
@@ -147,6 +155,58 @@ def test_every_make_target_has_help():
     targets = re.search(r"\.PHONY: (.*)", text)[1].split()
     helped = re.findall(r"^([a-z-]+):.*?## ", text, re.M)
     assert set(targets) - set(helped) == {"lint"}
+
+
+# --------------------------------------------------- what is installed, by make and by containers
+
+
+def test_the_locks_differ_only_in_what_a_gpu_needs():
+    large, small = locked(), locked("requirements-cpu.lock")
+    left_out = {name for name in large if re.match("nvidia-|cuda-|triton$", name)}
+    assert {"triton", "cuda-toolkit", "nvidia-cudnn-cu13"} <= left_out
+    assert all("sys_platform == 'linux'" in large[name] for name in left_out)
+    assert small == {name: pin for name, pin in large.items() if name not in left_out}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("now", ["", "requirements.lock", "requirements-cpu.lock"])
+@pytest.mark.parametrize("chosen", ["", "0", "1"])
+def test_only_a_choice_that_differs_sets_up_anew(tmp_path, chosen, now):
+    """`now` is what .venv/ready says; nothing, where it was made before there were two locks."""
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    inputs = ["requirements.lock", "requirements.txt", "pyproject.toml"]
+    for name in (*inputs, "nbhelpers/waiting_threads.pth", ".venv/ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(now, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    how = {"cwd": tmp_path, "env": clean, "capture_output": True, "text": True, "check": True}
+    said = subprocess.run(["make", "-n", "doctor", f"CPU={chosen}"], **how).stdout
+    lock = {"": "", "0": "requirements.lock", "1": "requirements-cpu.lock"}[chosen]
+    if lock in ("", now or "requirements.lock"):
+        assert "venv" not in re.sub(r"\.venv/\w+/python -m course doctor", "", said)
+    else:
+        assert "venv --clear" in said and f"lock={lock};" in said
+
+
+def test_containers_read_the_locked_set_and_ask_for_no_gpu():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert "gpu" not in container["hostRequirements"] and "runArgs" not in container
+    assert container["postCreateCommand"] == "make doctor CPU=1"
+    binder = (ROOT / ".binder/requirements.txt").read_text(encoding="utf-8")
+    index, lock = [line for line in binder.splitlines() if line[0] != "#"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"TORCH_CPU ?= {index.removeprefix('--extra-index-url ')}" in makefile
+    assert (ROOT / ".binder" / lock.removeprefix("-r ")).resolve() == ROOT / "requirements-cpu.lock"
+    python = (ROOT / ".binder/runtime.txt").read_text(encoding="utf-8").strip()
+    assert container["image"].partition(":")[2] == python.removeprefix("python-")
+    assert "pip install --no-cache-dir --no-deps -e ." in (ROOT / ".binder/postBuild").read_text()
+
+
+def test_workflows_use_github_s_own_actions_and_name_them_by_hash():
+    for path in ROOT.glob(".github/workflows/*.yml"):
+        for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
+            pinned = re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
+            assert pinned, f"{path.name}: {action}"
 
 
 # ------------------------------------------------------------------------------- how much there is
