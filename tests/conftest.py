@@ -48,6 +48,16 @@ def reference(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def shown(monkeypatch):
+    """What was handed to the notebook to show: (data, metadata)."""
+    calls = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata=None, **_: calls.append((data, metadata))
+    )
+    return calls
+
+
+@pytest.fixture
 def folder(tmp_path):
     """A folder with the files of a small LeNet, to be changed or damaged."""
     import small_models
@@ -69,13 +79,9 @@ class Moody(http.server.BaseHTTPRequestHandler):
         if mood == "silent":
             time.sleep(self.server.patience)
             return
-        content = CONTENT
-        if mood == "corrupted":
-            content = bytes(len(content))
-        elif mood == "error-page":
-            content = b"<html><title>Please log in</title></html>"
-        elif mood == "too-short":
-            content = content[:-1]
+        lies = {"corrupted": bytes(len(CONTENT)), "too-short": CONTENT[:-1]}
+        lies["error-page"] = b"<html><title>Please log in</title></html>"
+        content = lies.get(mood, CONTENT)
         self.send_response(200)
         self.send_header(
             *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))

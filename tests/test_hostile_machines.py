@@ -1,13 +1,13 @@
 """Machines that are too small, kernels that are killed, images that are damaged, unsafe code."""
 
 import ast
-import os
 import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import in_python
 import nbformat
 import numpy as np
 import promise
@@ -89,13 +89,10 @@ print("trained on", learn.dls.train.batch_size, "images at a time")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory like so")
 @promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 def test_batch_shrinks_where_memory_is_short(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-c", LITTLE_MEMORY, str(tmp_path)]
-    environment = os.environ | {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1"}
+    settings = {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1"}
     for setting in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):  # whatever `make` has set
-        environment[f"MALLOC_{setting}_"] = "131072"  # what a try frees, the next can have
-    ran = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+        settings[f"MALLOC_{setting}_"] = "131072"  # what a try frees, the next can have
+    ran = in_python.run("-W", "ignore", "-c", LITTLE_MEMORY, tmp_path, folder=ROOT, **settings)
     assert ran.returncode == 0, ran.stderr
     said = re.fullmatch(
         r"Batch size 2: fits in memory\.\n"

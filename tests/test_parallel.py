@@ -3,7 +3,6 @@
 The cells that start the processes are executed as they stand in the notebook.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import promise
 import pytest
 import torch
 from optuna.trial import TrialState
+from test_recipes import cells_of
 from torch.distributed.elastic.utils.distributed import get_free_port
 from torch.nn.utils import parameters_to_vector
 
@@ -26,9 +26,7 @@ def notebook(monkeypatch, tmp_path):
     settings = {"NB_PROFILE": "smoke", "NB_DEVICE": "cpu", "NBHELPERS_SAMPLE": "always"}
     for name, value in (settings | {"NB_HEADLESS": "1"}).items():
         monkeypatch.setenv(name, value)
-    text = (NOTEBOOKS / "11_many_processes.ipynb").read_text(encoding="utf-8")
-    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
-    scope = {}
+    cells, scope = cells_of("11_many_processes"), {}
 
     def execute(mark, end="display(Markdown"):
         exec(next(cell for cell in cells if mark in cell).partition(end)[0], scope)

@@ -25,16 +25,6 @@ PROBABILITIES = torch.tensor(
 )
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What was handed to the notebook to show: (data, metadata)."""
-    calls = []
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata=None, **_: calls.append((data, metadata))
-    )
-    return calls
-
-
 @promise.notebooks("Every figure is described for those who cannot see it")
 def test_figures_carry_alternative_text_and_are_closed(shown, split):
     history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])

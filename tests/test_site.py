@@ -2,11 +2,9 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +12,7 @@ from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
+import in_python
 import nbformat
 import promise
 import pytest
@@ -40,11 +39,10 @@ def site(tmp_path_factory):
     """The folder of the built site. A warning of Sphinx fails the build, and so every test."""
     out = tmp_path_factory.mktemp("built") / "site"
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, SITE / "build.py", "--book", "--out", out],
-        capture_output=True, text=True, encoding="utf-8",
-        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
-             "GITHUB_REPOSITORY": "someone/course", "GITHUB_SHA": "c0ffee"},
+    nowhere = "http://127.0.0.1:9"
+    done = in_python.run(
+        SITE / "build.py", "--book", "--out", out, http_proxy=nowhere, https_proxy=nowhere,
+        GITHUB_REPOSITORY="someone/course", GITHUB_SHA="c0ffee",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

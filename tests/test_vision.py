@@ -64,14 +64,6 @@ def own_torch_hub(tmp_path, monkeypatch):
     plt.close("all")
 
 
-@pytest.fixture
-def tables(monkeypatch):
-    """The tables that were shown."""
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda table, **_: shown.append(table))
-    return shown
-
-
 def loaders(dataset, weights=None, batch_size=32, side=24, **options):
     weights = weights or vision.scratch(dataset.train)
     return vision.dataloaders(dataset, side, batch_size, statistics=weights.statistics, **options)
@@ -181,7 +173,7 @@ def test_images_without_labels(trained, dataset):
     assert (with_labels.argmax(1) == dataset.test.labels).float().mean() > 0.9
 
 
-def test_learning_rate_finder_survives_a_difficult_batch(dataset, tmp_path, tables, capfd):
+def test_learning_rate_finder_survives_a_difficult_batch(dataset, tmp_path, shown, capfd):
     learn = new_learner(dataset, tmp_path, batch_size=8, of=SMALL)
     losses, true_loss = [], learn.loss_func
 
@@ -195,10 +187,10 @@ def test_learning_rate_finder_survives_a_difficult_batch(dataset, tmp_path, tabl
     plt.close("all")
     assert 100 < len(losses) < 110  # the first try was over at once
     assert all(map(torch.equal, before, learn.model.parameters()))
-    assert tables == [] and learn.history.epochs == 0 and capfd.readouterr().err == ""
+    assert shown == [] and learn.history.epochs == 0 and capfd.readouterr().err == ""
 
 
-def test_nothing_but_tables_is_shown_and_on_demand_nothing(dataset, tmp_path, tables, capfd):
+def test_nothing_but_tables_is_shown_and_on_demand_nothing(dataset, tmp_path, shown, capfd):
     few = Dataset("few", "full", dataset.train[:32], dataset.validation[:8], dataset.test)
     for quiet in (False, True):
         kept = tmp_path / str(quiet)
@@ -207,11 +199,11 @@ def test_nothing_but_tables_is_shown_and_on_demand_nothing(dataset, tmp_path, ta
         learn.validate()
         learn.get_preds()
         assert 0 <= learn.final_record[-1] <= 1 and kept.exists() is not quiet
-    assert len(tables) == 1
+    assert len(shown) == 1
     assert capfd.readouterr() == ("", "")
 
 
-def test_bfloat16_learns(trained, dataset, tmp_path, tables, capfd):
+def test_bfloat16_learns(trained, dataset, tmp_path, shown, capfd):
     vision.save_body(trained, tmp_path / "body", "bars")
     weights = vision.load_body(tmp_path / "body")
     learn = new_learner(dataset, tmp_path, weights, batch_size=16, precision=torch.bfloat16)
@@ -363,7 +355,7 @@ def test_weights_of_the_index_that_are_altered_or_missing_are_refused(tmp_path, 
         assert "\n" not in str(error.value)
 
 
-def test_efficientnet_learns_frozen_and_unfrozen_and_its_body_is_kept(dataset, tmp_path, tables):
+def test_efficientnet_learns_frozen_and_unfrozen_and_its_body_is_kept(dataset, tmp_path, shown):
     lite = "tf_efficientnet_lite0"
     learn = new_learner(dataset, tmp_path, vision.imagenet(lite), of=lite, side=32)
     layers = dict(learn.model[0].named_modules())
@@ -454,12 +446,12 @@ def maker(dataset, folder, most, error):
 
 @promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30])
-def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, tables, error):
+def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, shown, error):
     make, made = maker(dataset, tmp_path, 20, error)
     assert vision.batch_size_that_fits(make, 64) == 16
     assert made == [64, 32, 16]
     assert capfd.readouterr() == ("Batch size 16: 32 images do not fit in memory.\n", "")
-    assert tables == []
+    assert shown == []
 
 
 @pytest.mark.parametrize(
@@ -493,7 +485,7 @@ def two_stages(dataset, folder, checkpoint, stage=None, epoch=None):
     return learn.model.state_dict(), learn.history
 
 
-def test_an_interrupted_learner_ends_with_the_same_weights(dataset, tmp_path, tables, capsys):
+def test_an_interrupted_learner_ends_with_the_same_weights(dataset, tmp_path, shown, capsys):
     weights, history = two_stages(dataset, tmp_path, None)
     kept = tmp_path / "checkpoints"
     for stage, epoch in ((1, 0), (1, 1), (2, 1)):
@@ -505,5 +497,6 @@ def test_an_interrupted_learner_ends_with_the_same_weights(dataset, tmp_path, ta
     assert all(torch.equal(again[name], weights[name]) for name in weights)
     assert history_again.train_loss == history.train_loss
     assert history_again.validation_loss == history.validation_loss
-    assert tables[-1].index.tolist() == tables[1].index.tolist() == [3, 4]
+    tables = [table.index.tolist() for table, _ in shown]
+    assert tables[-1] == tables[1] == [3, 4]
     assert len(list(kept.iterdir())) == 2
