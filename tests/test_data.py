@@ -28,11 +28,6 @@ def idx_file(path, values, magic=None, cut=None, missing=0):
     return path
 
 
-@pytest.fixture
-def images():
-    return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-
-
 @promise.hostile("A damaged archive is named, and one that climbs out of its folder is not read")
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
@@ -45,7 +40,8 @@ def images():
         ({"missing": 3930}, (5, 28, 28), r"6 bytes or more.*expected 3,936"),
     ],
 )
-def test_bad_archives_are_named(tmp_path, images, options, shape, message):
+def test_bad_archives_are_named(tmp_path, options, shape, message):
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
     path = idx_file(tmp_path / "a.gz", images, **options)
     with pytest.raises(DataError, match=message):
         read_idx(path, shape)

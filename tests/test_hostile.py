@@ -21,6 +21,7 @@ import pytest
 import tiny_project
 from nbformat import v4
 from PIL import Image
+from test_project import PACKAGES, modules
 
 from course import execute, readme, stamp
 from course.__main__ import main
@@ -193,18 +194,16 @@ OTHER_KINDS = ("Image", "tarfile", "os")  # whose `open` is not for text
 @promise.hostile("A locale that is not UTF-8 changes nothing in files and stops no command")
 def test_every_text_file_is_opened_with_its_encoding():
     found = []
-    for path in [
-        p for d in ("nbhelpers", "handwriting", "course") for p in ROOT.glob(f"{d}/**/*.py")
-    ]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for file, text in modules(*PACKAGES).items():
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             modes = [n.value for a in node.args for n in ast.walk(a) if isinstance(n, ast.Constant)]
             others = getattr(getattr(node.func, "value", None), "id", "") in OTHER_KINDS
-            text = name == "open" and not others and not any("b" in str(mode) for mode in modes)
-            if text or name in ("read_text", "write_text"):
-                found.append(f"{path.name}:{node.lineno}")
+            opens = name == "open" and not others and not any("b" in str(mode) for mode in modes)
+            if opens or name in ("read_text", "write_text"):
+                found.append(f"{file}:{node.lineno}")
     assert not found
 
 

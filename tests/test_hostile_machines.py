@@ -16,6 +16,7 @@ import torch
 import yaml
 from as_files import letter, mirror_letters
 from small_models import noise
+from test_project import PACKAGES, modules
 from tiny_project import write
 from torch import nn
 
@@ -26,7 +27,6 @@ from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
-PLAIN = ((0.0,), (1.0,))  # statistics that change nothing
 
 # ------------------------------------------------------------------------------- a killed kernel
 
@@ -67,12 +67,11 @@ torch.manual_seed(0)
 images = torch.randint(256, (512, 28, 28), dtype=torch.uint8)
 split = Split(images, torch.arange(512) % 3, tuple("abc"))
 dataset = Dataset("noise", "full", split, split[:16], split[:16])
-plain = ((0.0,), (1.0,))
+weights = vision.scratch(split)
 
 
 def make(size):
-    dls = vision.dataloaders(dataset, 24, size, statistics=plain)
-    weights = vision.Weights("scratch", plain)
+    dls = vision.dataloaders(dataset, 24, size, statistics=weights.statistics)
     return vision.learner(dls, "squeezenet1_1", weights, Path(sys.argv[1]), quiet=True)
 
 
@@ -110,8 +109,8 @@ def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
     dataset = noise(28, 3, 4096)
 
     def make(size):
-        dls = vision.dataloaders(dataset, 28, size, statistics=PLAIN, device="cuda")
-        weights = vision.Weights("scratch", PLAIN)
+        weights = vision.scratch(dataset.train)
+        dls = vision.dataloaders(dataset, 28, size, statistics=weights.statistics, device="cuda")
         return vision.learner(dls, "resnet18", weights, tmp_path, quiet=True)
 
     vision.batch_size_that_fits(make, 2)
@@ -221,10 +220,8 @@ def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
 
 
 def python_files():
-    """Yield name and text of the package's modules and of the notebooks' code."""
-    for folder in ("nbhelpers", "handwriting", "course"):
-        for path in sorted((ROOT / folder).glob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    """Yield name and text of the packages' modules and of the notebooks' code."""
+    yield from modules(*PACKAGES).items()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         code = [c.source for c in cells if c.cell_type == "code" and not c.source.startswith("%%")]

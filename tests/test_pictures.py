@@ -15,18 +15,15 @@ from handwriting import pictures
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes([77]) * 64
 STAND_IN = """
-from PIL import Image, ImageFile
+from PIL import Image
 
-class Photo(ImageFile.ImageFile):
-    format = "HEIF"
-    def _open(self):
-        if len(self.fp.read()) < 64:
-            raise SyntaxError("cut off")
-        self._mode, self._size = "L", (8, 8)
-        self.tile = [ImageFile._Tile("raw", (0, 0, 8, 8), 24, ("L", 0, 1))]
+def photo(file, name):
+    if len(file.read()) < 64:
+        raise SyntaxError("cut off")
+    return Image.new("L", (8, 8), 77)
 
 def register_heif_opener():
-    Image.register_open("HEIF", Photo, lambda start: start[4:12] == b"ftypheic")
+    Image.register_open("HEIF", photo, lambda start: start[4:12] == b"ftypheic")
 """
 
 
