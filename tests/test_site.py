@@ -66,9 +66,7 @@ def chapters(pages):
 
 
 def is_external(address):
-    return bool(urlsplit(address).scheme or address.startswith("//")) and not address.startswith(
-        "data:"
-    )
+    return urlsplit(address).scheme not in ("", "data") or address.startswith("//")
 
 
 def referenced(page):
@@ -187,13 +185,11 @@ def test_each_chapter_offers_its_notebook_without_results(site, chapters):
 
 def test_each_chapter_can_be_opened_elsewhere(chapters):
     for path in CHAPTERS:
-        buttons = {
-            a.get_text(): a["href"] for a in chapters[path.stem].select(".facts + .buttons a")
-        }
+        links = chapters[path.stem].select(".facts + .buttons a")
+        buttons = {link.get_text(): link["href"] for link in links}
         assert buttons["Open in Codespaces"] == "https://codespaces.new/someone/course"
-        assert buttons["Open in Colab"].endswith(
-            f"/someone/course/blob/colab/notebooks/{path.name}"
-        )
+        colab = f"/someone/course/blob/colab/notebooks/{path.name}"
+        assert buttons["Open in Colab"].endswith(colab)
         binder = f"https://mybinder.org/v2/gh/someone/course/c0ffee?labpath=notebooks/{path.name}"
         assert buttons.get("Open in Binder") == (binder if path.name < "04" else None)
 
