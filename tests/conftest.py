@@ -1,13 +1,15 @@
 """What several tests use: a data folder of their own, a real HTTP server with moods, and promises.
 
-A test that proves what the README promises carries `@pytest.mark.promise(group, text)`.
+A test that proves what the README promises carries the mark `promise`: see `promise.py`.
 """
 
 import contextlib
 import gc
 import http.server
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,11 +40,35 @@ def project(tmp_path, monkeypatch):
     return tiny_project.make(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def reference(tmp_path, monkeypatch):
+    """A place for published models, so that those of the course are left out."""
+    monkeypatch.setattr("handwriting.cards.REFERENCE", tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was handed to the notebook to show: (data, metadata)."""
+    calls = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata=None, **_: calls.append((data, metadata))
+    )
+    return calls
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the files of a small LeNet, to be changed or damaged."""
+    import small_models
+
+    return Path(shutil.copytree(small_models.saved()[0], tmp_path / "models"))
+
+
 class Moody(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT; the first part of the path says how."""
 
     protocol_version = "HTTP/1.1"
-    requests: list
 
     def do_GET(self):
         mood = self.path.split("/")[1]
@@ -53,13 +79,9 @@ class Moody(http.server.BaseHTTPRequestHandler):
         if mood == "silent":
             time.sleep(self.server.patience)
             return
-        content = CONTENT
-        if mood == "corrupted":
-            content = bytes(len(content))
-        elif mood == "error-page":
-            content = b"<html><title>Please log in</title></html>"
-        elif mood == "too-short":
-            content = content[:-1]
+        lies = {"corrupted": bytes(len(CONTENT)), "too-short": CONTENT[:-1]}
+        lies["error-page"] = b"<html><title>Please log in</title></html>"
+        content = lies.get(mood, CONTENT)
         self.send_response(200)
         self.send_header(
             *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))

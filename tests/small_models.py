@@ -23,14 +23,29 @@ LENET = {"form": "mnist", "architecture": "lenet", "side": 28, "mean": 0.5, "std
 WEIGHTS, GRAPH = "lenet.safetensors", "lenet.onnx"
 
 
+def noise(side, classes, images=300):
+    """A data set of noise, to be learned by heart."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (images, side, side), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(images) % classes
+    split = data.Split(pixels, labels, tuple(map(str, range(classes))))
+    return data.Dataset("noise", "full", split, split[:50], split[50:90])
+
+
+@functools.cache
+def digits():
+    """The embedded sample, as the profile `quick` has it."""
+    return data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+
+
 @functools.cache
 def trained():
     """A LeNet trained on the embedded sample, channels last and in training mode."""
     with contextlib.redirect_stdout(io.StringIO()):
-        digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
+        sample = digits()
         train, held, test = (
-            data.Batches(part, 64, shuffle=part is digits.train, mean=0.5, std=0.5)
-            for part in (digits.train, digits.validation, digits.test)
+            data.Batches(part, 64, shuffle=part is sample.train, mean=0.5, std=0.5)
+            for part in (sample.train, sample.validation, sample.test)
         )
         torch.manual_seed(0)
         model = networks.lenet().to(memory_format=torch.channels_last)
@@ -39,15 +54,15 @@ def trained():
         history = training.fit(model, train, held, optimizer=optimizer, epochs=4, name=name)
         probabilities, _ = training.predict(model, test)
         result = records.test_result(
-            model, history, digits.test, probabilities, recipe="R0", band=(0, 1)
+            model, history, sample.test, probabilities, recipe="R0", band=(0, 1)
         )
-    return model.train(), digits, result
+    return model.train(), sample, result
 
 
 @functools.cache
 def saved():
     """The folder with its files, the card, and everything that was printed meanwhile."""
-    model, digits, result = trained()
+    model, sample, result = trained()
     folder = tempfile.TemporaryDirectory()  # removed when the process ends
     printed = io.StringIO()
     with (
@@ -56,27 +71,36 @@ def saved():
         warnings.catch_warnings(record=True) as warned,
     ):
         warnings.simplefilter("always")
-        card = saving.card("lenet", RUN, digits, result, **LENET)
-        card = saving.save(model, card, digits, Path(folder.name) / "new")
+        card = saving.card("lenet", RUN, sample, result, **LENET)
+        card = saving.save(model, card, sample, Path(folder.name) / "new")
     saved.folder = folder
     return Path(folder.name) / "new", card, printed.getvalue() + "".join(map(str, warned))
 
 
-def expected_probabilities(images, temperature):
+def publish():
+    """Publish it; return the card and what was printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        card = saving.publish("lenet", saved()[0], trained()[1].validation)
+    return card, printed.getvalue()
+
+
+def pytorch_answers(images, temperature, model=None):
     """What PyTorch answers to images uint8 `[n, 28, 28]`: float32 `[n, 10]`."""
-    model = copy.deepcopy(trained()[0]).eval()
+    model = copy.deepcopy(model or trained()[0]).eval()
     with torch.inference_mode():
         logits = model((images[:, None].float() / 255 - 0.5) / 0.5)
     return (logits / temperature).softmax(1)
 
 
 def change_card(folder, **changes):
-    """Change the card in both files of the small LeNet in `folder`."""
+    """Change the card in both files of the small LeNet in `folder`; return the folder."""
     graph = onnx.load(folder / GRAPH)
     card = json.dumps(json.loads(graph.metadata_props[0].value) | changes)
     graph.metadata_props[0].value = card
     onnx.save(graph, folder / GRAPH)
     save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"card": card})
+    return folder
 
 
 def picture_of(image, paper=255):

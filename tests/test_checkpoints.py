@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 
+import promise
 import pytest
 import torch
 from torch import nn
@@ -20,9 +21,7 @@ EPOCHS = 120
 KILLS = 10
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
-)
+@promise.hostile("A damaged model or checkpoint is named and never half used")
 @pytest.mark.parametrize("damage", ["cut", "empty", "a weight", "another zip", "a program"])
 def test_damage_is_named(tmp_path, damage):
     path = tmp_path / "state"
@@ -93,9 +92,7 @@ def train_to_the_end(folder, started):
     training.save_checkpoint(folder / "weights", weights)
 
 
-@pytest.mark.promise(
-    "Training", "A training killed ten times by kill -9 ends with the same weights, bit for bit"
-)
+@promise.training("A training killed ten times by kill -9 ends with the same weights, bit for bit")
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a word of Unix")
 def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     start = multiprocessing.get_context("forkserver")  # imports PyTorch once for all of them

@@ -1,27 +1,19 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import in_python
 import numpy as np
+import promise
 import pytest
 from PIL import Image
-from small_models import change_card, picture_of, saved, trained
+from small_models import change_card, picture_of, publish, saved, trained
 
-from handwriting import cards, models, saving
+from handwriting import models
 from handwriting.__main__ import main
 
-NOT_SURE = pytest.mark.promise(
-    "Results", "`classify` says when it is not sure, in words and by its exit status"
-)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with a model of its own, to be changed."""
-    return Path(shutil.copytree(saved()[0], tmp_path / "models"))
+NOT_SURE = promise.results("`classify` says when it is not sure, in words and by its exit status")
 
 
 @pytest.fixture
@@ -40,14 +32,9 @@ def classify(*arguments, models_folder=None):
     return main([*arguments, "--models", str(where)])
 
 
-def set_threshold(where, value):
-    change_card(where, threshold=value)
-    return where
-
-
 def test_one_line_for_each_picture(pictures, folder, capsys):
     names = [f"{number}.png" for number in range(5)]
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     assert classify(*names, models_folder=folder) == 0
     lines = capsys.readouterr().out.splitlines()
     reader = models.reader("lenet", folder)
@@ -57,16 +44,14 @@ def test_one_line_for_each_picture(pictures, folder, capsys):
 
 @NOT_SURE
 def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
-    assert classify("0.png", models_folder=set_threshold(folder, 2.0)) == 3
+    assert classify("0.png", models_folder=change_card(folder, threshold=2.0)) == 3
     out, err = capsys.readouterr()
     assert out.startswith("0.png: not sure between ") and err == ""
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+@promise.hostile("Damaged, huge and misleading pictures are refused in one clear line")
 def test_errors_do_not_stop_the_others(pictures, folder, capsys):
-    set_threshold(folder, 2.0)
+    change_card(folder, threshold=2.0)
     assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1
     out, err = capsys.readouterr()
     assert out.startswith("0.png: ") and out.count("\n") == 1
@@ -77,7 +62,7 @@ def test_errors_do_not_stop_the_others(pictures, folder, capsys):
 
 
 def test_json(pictures, folder, capsys):
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     assert classify("0.png", "blank.png", "--json", models_folder=folder) == 1
     out, err = capsys.readouterr()
     assert err == ""
@@ -92,7 +77,7 @@ def test_json(pictures, folder, capsys):
     )  # fmt: skip
     assert blank["file"] == "blank.png" and blank["error"].startswith("nothing is drawn")
     assert [blank[key] for key in sorted(keys - {"file", "error"})] == [None] * 4
-    assert classify("0.png", "--json", models_folder=set_threshold(folder, 2.0)) == 3
+    assert classify("0.png", "--json", models_folder=change_card(folder, threshold=2.0)) == 3
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -110,7 +95,7 @@ def test_json_is_json_in_any_encoding(encoding, pictures, folder):
 
 def test_patterns_that_the_shell_left(pictures, folder, capsys):
     """Windows' shells do; a file whose name looks like a pattern is not one."""
-    set_threshold(folder, 0.0)
+    change_card(folder, threshold=0.0)
     (pictures / "0.png").rename("[1].png")
     assert classify("[1].png", "[2-4].png", models_folder=folder) == 0
     names = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
@@ -119,11 +104,9 @@ def test_patterns_that_the_shell_left(pictures, folder, capsys):
     assert capsys.readouterr().err.startswith("*.webp: no such file.")
 
 
-def test_says_which_model_reads(pictures, monkeypatch, capsys):
+def test_says_which_model_reads(pictures, reference, capsys):
     """The course's own, before anything is trained: on standard error, and JSON stays JSON."""
-    monkeypatch.setattr(cards, "REFERENCE", pictures / "published")
-    saving.publish("lenet", saved()[0], trained()[1].validation)
-    capsys.readouterr()
+    publish()
     assert main(["0.png", "--json"]) in (0, 3)
     out, err = capsys.readouterr()
     assert json.loads(out)[0]["file"] == "0.png"
@@ -157,13 +140,8 @@ def test_as_a_command_in_another_process(pictures, folder):
     sheet = Image.open("0.png").convert("RGB")
     sheet.save("photograph.jpg")
     Image.fromarray(255 - np.asarray(sheet)).save("chalk.bmp")
-    command = [sys.executable, "-m", "handwriting", "--models", str(folder)]
-    answer = subprocess.run(
-        [*command, "photograph.jpg", "chalk.bmp", "0.png"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
-    )
+    command = ["-m", "handwriting", "--models", folder, "photograph.jpg", "chalk.bmp", "0.png"]
+    answer = in_python.run(*command, PYTHONIOENCODING="ascii")
     assert (answer.returncode, answer.stderr) == (0, "")
     names, answers = zip(*(line.split(": ") for line in answer.stdout.splitlines()), strict=True)
     assert names == ("photograph.jpg", "chalk.bmp", "0.png")
@@ -172,6 +150,5 @@ def test_as_a_command_in_another_process(pictures, folder):
 
 
 def test_the_old_command_says_where_it_went():
-    command = [sys.executable, "-m", "nbhelpers", "classify", "0.png"]
-    said = subprocess.run(command, capture_output=True, text=True)
+    said = in_python.run("-m", "nbhelpers", "classify", "0.png")
     assert said.returncode != 0 and "python -m handwriting photo.png" in said.stderr

@@ -2,6 +2,7 @@
 
 import json
 
+import promise
 import pytest
 from tiny_project import write
 
@@ -19,9 +20,7 @@ for place in ("smoke-cpu", "smoke-cpu-sample"):
 """
 
 
-@pytest.mark.promise(
-    "Results", "Your own runs leave the committed results alone; only publishing replaces them"
-)
+@promise.results("Your own runs leave the committed results alone; only publishing replaces them")
 def test_only_publishing_touches_the_reference(project, capfd):
     write(project, _01_tiny=RECORD)
     committed = project / "results" / "smoke-cpu" / "01_tiny.json"
@@ -54,9 +53,7 @@ def said_of(capsys, *arguments):
     return status, [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.promise(
-    "Results", "`make compare` sets your results beside ours and names those outside their band"
-)
+@promise.results("`make compare` sets your results beside ours and names those outside their band")
 def test_each_model_stands_beside_the_reference(project, capsys):
     write(project, _01_tiny="", _02_tiny="")
     artifacts, results = project / "artifacts", project / "results"

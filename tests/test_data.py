@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
 from torchvision.ops import masks_to_boxes
@@ -15,22 +16,19 @@ from nbhelpers.data import Batches, DataError, Split, read_idx
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # which tests do without, but for one
 
 
-def idx_file(path, values, magic=None, cut=None, missing=0):
+def idx(values, magic=None):
+    """Return bytes as MNIST is published: what they are, their shape, and themselves."""
     header = magic or struct.pack(">BBBB", 0, 0, 8, values.ndim)
-    content = header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def idx_file(path, values, magic=None, cut=None, missing=0):
+    content = idx(values, magic)
     path.write_bytes(gzip.compress(content[: len(content) - missing])[:cut])
     return path
 
 
-@pytest.fixture
-def images():
-    return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-
-
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
+@promise.hostile("A damaged archive is named, and one that climbs out of its folder is not read")
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
@@ -42,7 +40,8 @@ def images():
         ({"missing": 3930}, (5, 28, 28), r"6 bytes or more.*expected 3,936"),
     ],
 )
-def test_bad_archives_are_named(tmp_path, images, options, shape, message):
+def test_bad_archives_are_named(tmp_path, options, shape, message):
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
     path = idx_file(tmp_path / "a.gz", images, **options)
     with pytest.raises(DataError, match=message):
         read_idx(path, shape)
@@ -96,9 +95,7 @@ def test_sample_has_mnist_form(sample):
     assert (rows - 14).abs().max() <= 0.5 + 1e-4  # the centre of mass, to the nearest pixel
 
 
-@pytest.mark.promise(
-    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
-)
+@promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
     dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
     monkeypatch.setattr(data, "mnist_archives", lambda: dead)
@@ -109,9 +106,7 @@ def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
         data.mnist(profile.current())
 
 
-PLACED = pytest.mark.promise(
-    "Data", "Digits are placed as MNIST's makers placed theirs, to the pixel"
-)
+PLACED = promise.data("Digits are placed as MNIST's makers placed theirs, to the pixel")
 
 
 @PLACED
@@ -144,9 +139,7 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
 # ------------------------------------------------------------------------------------ splits
 
 
-@pytest.mark.promise(
-    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
-)
+@promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     again = data.digits_sample(profile.current())
     assert sample.fingerprint == again.fingerprint
@@ -166,9 +159,7 @@ def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
 # ----------------------------------------------------------------------------------- batches
 
 
-@pytest.mark.promise(
-    "Training", "Accuracy is measured with dropout off, and each image counts once"
-)
+@promise.training("Accuracy is measured with dropout off, and each image counts once")
 def test_batches_hold_every_image_once(sample):
     batches = Batches(sample.validation, 64, shuffle=True, seed=5)
     labels = torch.cat([labels for _, labels in batches])
@@ -184,7 +175,7 @@ def test_batches_are_scaled_and_in_order(sample):
     assert torch.equal(labels, sample.train.labels[:8])
 
 
-@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
+@promise.training("The same seed gives the same batches, weights and numbers")
 def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
     batches = Batches(sample.train, 2000, shuffle=True, seed=5)
     first, second = (next(iter(batches))[1] for _ in range(2))

@@ -9,6 +9,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import nbformat
+import promise
 import pytest
 from tiny_project import printed, write
 
@@ -38,9 +39,7 @@ def threads(monkeypatch):
     return lambda count: monkeypatch.setattr(execute.torch, "get_num_threads", lambda: count)
 
 
-@pytest.mark.promise(
-    "Notebooks", "Two notebooks run at once, each after those whose results it shows"
-)
+@promise.notebooks("Two notebooks run at once, each after those whose results it shows")
 def test_two_at_once_in_the_right_order(project, threads):
     threads(4)
     before = dict(os.environ)
@@ -95,9 +94,7 @@ def test_those_that_show_results_of_others_are_named():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of Unix")
-@pytest.mark.promise(
-    "Hostile conditions", "Ctrl-C ends a run, its kernels and nothing else; the run can go on"
-)
+@promise.hostile("Ctrl-C ends a run, its kernels and nothing else; the run can go on")
 def test_ctrl_c_ends_all_kernels(project):
     source = "import os, pathlib, time\npathlib.Path('pid_{}').write_text(str(os.getpid()))\n"
     write(project, _01_long=source.format(1) + "time.sleep(600)")

@@ -16,10 +16,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+import promise
 import pytest
 import tiny_project
 from nbformat import v4
 from PIL import Image
+from test_project import PACKAGES, modules
 
 from course import execute, readme, stamp
 from course.__main__ import main
@@ -134,9 +136,7 @@ def odd(tmp_path_factory):
     return folder, answer, others
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "The course runs in a folder with spaces and Tamil letters in its name"
-)
+@promise.hostile("The course runs in a folder with spaces and Tamil letters in its name")
 def test_a_folder_with_spaces_and_tamil_letters(odd):
     folder, answer, _ = odd
     assert answer.stdout.count("status 0") == 4, said(answer)
@@ -145,9 +145,7 @@ def test_a_folder_with_spaces_and_tamil_letters(odd):
     assert made - {"run.lock"} == {"00_tiny.ipynb", "00_tiny.json", "together.json"}
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A locale that is not UTF-8 changes nothing in files and stops no command"
-)
+@promise.hostile("A locale that is not UTF-8 changes nothing in files and stops no command")
 def test_a_locale_that_is_not_utf8(odd):
     folder, answer, others = odd
     assert "00_tiny \\u2026" in answer.stdout, "printed as far as the terminal can"
@@ -160,7 +158,7 @@ def test_a_locale_that_is_not_utf8(odd):
     assert without_promises(made) == without_promises(readme.updated(ROOT)[ROOT / "README.md"])
 
 
-@pytest.mark.promise("Hostile conditions", "Without a home folder the course runs all the same")
+@promise.hostile("Without a home folder the course runs all the same")
 def test_no_home_folder(odd):
     folder, answer, _ = odd
     assert "Traceback" not in answer.stderr and "not a writable location" not in answer.stderr
@@ -170,9 +168,7 @@ def test_no_home_folder(odd):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its stand-in for .venv is a shell script")
-@pytest.mark.promise(
-    "Hostile conditions", "The course runs in a folder with spaces and Tamil letters in its name"
-)
+@promise.hostile("The course runs in a folder with spaces and Tamil letters in its name")
 def test_make_in_a_folder_with_spaces(odd):
     folder, _, others = odd
     program = folder / ".venv" / "bin" / "python"
@@ -195,30 +191,26 @@ def test_make_in_a_folder_with_spaces(odd):
 OTHER_KINDS = ("Image", "tarfile", "os")  # whose `open` is not for text
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A locale that is not UTF-8 changes nothing in files and stops no command"
-)
+@promise.hostile("A locale that is not UTF-8 changes nothing in files and stops no command")
 def test_every_text_file_is_opened_with_its_encoding():
     found = []
-    for path in [
-        p for d in ("nbhelpers", "handwriting", "course") for p in ROOT.glob(f"{d}/**/*.py")
-    ]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for file, text in modules(*PACKAGES).items():
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             modes = [n.value for a in node.args for n in ast.walk(a) if isinstance(n, ast.Constant)]
             others = getattr(getattr(node.func, "value", None), "id", "") in OTHER_KINDS
-            text = name == "open" and not others and not any("b" in str(mode) for mode in modes)
-            if text or name in ("read_text", "write_text"):
-                found.append(f"{path.name}:{node.lineno}")
+            opens = name == "open" and not others and not any("b" in str(mode) for mode in modes)
+            if opens or name in ("read_text", "write_text"):
+                found.append(f"{file}:{node.lineno}")
     assert not found
 
 
 # ------------------------------------------------------------------------------------- line ends
 
 
-@pytest.mark.promise("Hostile conditions", "A checkout with Windows line ends works the same")
+@promise.hostile("A checkout with Windows line ends works the same")
 def test_windows_line_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
     monkeypatch.setenv("NB_DEVICE", "cpu")
@@ -259,9 +251,7 @@ print(json.dumps([
 # ---------------------------------------------------------------------------------- two at once
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Of two runs at once, the second says so and leaves the first alone"
-)
+@promise.hostile("Of two runs at once, the second says so and leaves the first alone")
 def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     waits = """import pathlib, time
 end = time.monotonic() + 60  # so that a run which is let in by mistake fails, and does not hang
@@ -308,9 +298,7 @@ print("seconds", time.perf_counter() - started)
 @pytest.mark.skipif(
     not works("unshare", "--mount", "true"), reason="needs the right to mount, which root has"
 )
-@pytest.mark.promise(
-    "Hostile conditions", "Without a network a run goes on with the sample within seconds"
-)
+@promise.hostile("Without a network a run goes on with the sample within seconds")
 def test_a_name_server_that_never_answers(tmp_path):
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.153\n", encoding="ascii")
     mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -394,10 +382,7 @@ print("unchanged" if after == before else sorted(map(str, after.keys() ^ before.
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-@pytest.mark.promise(
-    "Hostile conditions",
-    "A full disk and a read-only folder are named, and leave nothing half-written",
-)
+@promise.hostile("A full disk and a read-only folder are named, and leave nothing half-written")
 def test_a_full_disk_while_results_are_written(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -481,9 +466,7 @@ def as_a_stranger():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
-@pytest.mark.promise(
-    "Hostile conditions", "A read-only course can be read, and says which setting lets it write"
-)
+@promise.hostile("A read-only course can be read, and says which setting lets it write")
 def test_a_read_only_course(tmp_path):
     stranger = as_a_stranger()
     if stranger is None:

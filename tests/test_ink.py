@@ -1,29 +1,28 @@
-import io
 import struct
 import time
 import warnings
 import zlib
 
 import numpy as np
+import promise
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageOps, ImageSequence
+from as_files import encoded
+from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageOps
 from scipy import ndimage
 
 from handwriting.ink import InkError, all_to_form, to_form, to_mnist, to_tamil
+from handwriting.pictures import FORMATS
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
-SAME = pytest.mark.promise(
-    "Results",
-    "A character reads the same from a photo, a scan or a drawing, in any colours and size",
+SAME = promise.results(
+    "A character reads the same from a photo, a scan or a drawing, in any colours and size"
 )
-NO_CHARACTER = pytest.mark.promise(
-    "Results", "Noise, text, filled shapes and blank pages are never taken for a character"
+NO_CHARACTER = promise.results(
+    "Noise, text, filled shapes and blank pages are never taken for a character"
 )
-REFUSED = pytest.mark.promise(
-    "Hostile conditions", "Damaged, huge and misleading pictures are refused in one clear line"
-)
+REFUSED = promise.hostile("Damaged, huge and misleading pictures are refused in one clear line")
 
 FIVE = [(108, 42), (58, 40), (54, 78), (92, 76), (106, 102), (88, 128), (50, 122)]
 
@@ -35,12 +34,6 @@ def drawn(mode="RGB", paper="white", ink="black", size=(150, 160), shift=(0, 0),
     ImageDraw.Draw(large).line(points, 255, pen * 4, joint="curve")
     cover = large.resize(size, Image.Resampling.BOX)
     return Image.composite(Image.new(mode, size, ink), Image.new(mode, size, paper), cover)
-
-
-def encoded(picture, form="PNG", **options):
-    file = io.BytesIO()
-    picture.save(file, form, **options)
-    return file.getvalue()
 
 
 def far_apart(one, other):
@@ -90,7 +83,8 @@ def test_a_clean_digit_comes_out_nearly_unchanged(pen, turned):
 
 def letter(text, longer=130):
     """A letter as HPL's pictures are: black or white, a pen of 2 pixels, a margin of 4."""
-    strokes = alphabet.pen_strokes()[letters_of(text)]
+    names = [name for name, _ in alphabet.class_table()]
+    strokes = alphabet.pen_strokes()[names.index(text)]
     points = np.concatenate(strokes)
     low, scale = points.min(0), (longer - 9) / np.ptp(points, axis=0).max()
     width, height = (np.ptp(points, axis=0) * scale + 9).round().astype(int).tolist()
@@ -102,10 +96,6 @@ def letter(text, longer=130):
         if np.ptp(line, 0).max() < 4:
             ImageDraw.Draw(picture).rectangle((*line[0], line[0][0] + 2, line[0][1] + 2), 0)
     return picture
-
-
-def letters_of(text):
-    return [name for name, _ in alphabet.class_table()].index(text)
 
 
 @pytest.mark.parametrize("text", ["அ", "கு", "ம்", "ஷீ", "ஃ"])
@@ -171,7 +161,7 @@ def test_the_same_stroke_comes_out_the_same(other, reference):
 
 
 @SAME
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "HEIF"])
 def test_files_bytes_and_open_pictures_are_the_same(form, reference, tmp_path):
     path = tmp_path / f"five.{form.lower()}"
     path.write_bytes(encoded(drawn(), form))
@@ -180,24 +170,6 @@ def test_files_bytes_and_open_pictures_are_the_same(form, reference, tmp_path):
         results.append(to_mnist(picture).normalised)
     assert all(torch.equal(result, results[0]) for result in results)
     assert far_apart(results[0], reference) < 0.06
-
-
-@pytest.mark.parametrize(
-    "convert",
-    [
-        lambda grey: 255 - grey,
-        lambda grey: grey.astype(np.uint16) * 257,
-        lambda grey: grey.astype(np.uint16) * 16,  # 12 bits
-        lambda grey: grey / 255,
-        lambda grey: grey.astype(np.float32),
-        lambda grey: np.stack([grey, grey, grey, np.full_like(grey, 255)], 2),
-        lambda grey: np.stack([grey * 0, grey * 0, grey * 0, 255 - grey], 2),
-        lambda grey: torch.from_numpy(grey),
-    ],
-)
-def test_arrays(convert, reference):
-    result = to_mnist(convert(np.array(drawn("L")))).normalised
-    assert far_apart(result, reference) < 0.06
 
 
 @SAME
@@ -264,32 +236,29 @@ def test_a_large_picture_does_not_take_long():
 # ------------------------------------------------------------------------ what is no character
 
 
-def noise(kind):
-    random = np.random.default_rng(0)
-    match kind:
-        case "uniform":
-            return random.integers(0, 256, (200, 200, 3), np.uint8)
-        case "normal":
-            return random.normal(200, 20, (300, 200)).clip(0, 255).astype(np.uint8)
-        case "black and white":
-            return random.random((200, 200)) > 0.5
-        case "narrow":  # once, a mask one pixel wide stopped the program
-            return random.integers(0, 256, (28, 28), np.uint8)
-        case "dust":
-            return random.random((28, 28)) < 0.06
-        case "clouds":
-            clouds = Image.fromarray(random.integers(0, 256, (12, 12), np.uint8))
-            return np.asarray(clouds.resize((240, 240), Image.Resampling.BICUBIC))
-        case "fog":
-            fog = ndimage.gaussian_filter(random.standard_normal((263, 263)), 40)
-            return ((fog - fog.min()) / np.ptp(fog) * 255).astype(np.uint8)
-        case "marble":
-            layers = [random.integers(0, 256, (n, n), np.uint8) for n in (4, 8, 16, 32, 64, 128)]
-            large = [np.asarray(Image.fromarray(a).resize((256, 256)), float) for a in layers]
-            return (sum(large) / 6).astype(np.uint8)
+def clouds(random, side, *grains):
+    """Noise of one or more grains, in pixels a side, enlarged."""
+    small = [Image.fromarray(random.integers(0, 256, (n, n), np.uint8)) for n in grains]
+    large = [np.asarray(picture.resize((side, side)), float) for picture in small]
+    return np.mean(large, 0).astype(np.uint8)
 
 
-NOISE = ["uniform", "normal", "black and white", "narrow", "dust", "clouds", "fog", "marble"]
+def fog(random):
+    smooth = ndimage.gaussian_filter(random.standard_normal((263, 263)), 40)
+    return ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
+
+
+NOISE = {
+    "uniform": lambda random: random.integers(0, 256, (200, 200, 3), np.uint8),
+    "normal": lambda random: random.normal(200, 20, (300, 200)).clip(0, 255).astype(np.uint8),
+    "black and white": lambda random: random.random((200, 200)) > 0.5,
+    # Once, a mask one pixel wide stopped the program.
+    "narrow": lambda random: random.integers(0, 256, (28, 28), np.uint8),
+    "dust": lambda random: random.random((28, 28)) < 0.06,
+    "clouds": lambda random: clouds(random, 240, 12),
+    "fog": fog,
+    "marble": lambda random: clouds(random, 256, 4, 8, 16, 32, 64, 128),
+}
 
 
 @NO_CHARACTER
@@ -297,7 +266,7 @@ NOISE = ["uniform", "normal", "black and white", "narrow", "dust", "clouds", "fo
 def test_noise_is_never_a_character(kind):
     for convert in (to_mnist, to_tamil):
         with pytest.raises(InkError, match=r"nothing is drawn|separate marks|filled area|a shadow"):
-            convert(noise(kind))
+            convert(NOISE[kind](np.random.default_rng(0)))
 
 
 @NO_CHARACTER
@@ -368,7 +337,6 @@ def test_truncated_files(form, tmp_path):
     [
         (b"%PDF-1.7 ...", "a PDF. Export the page as a PNG"),
         (b'<?xml version="1.0"?><svg width="5"/>', "an SVG"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC"),
         (b"", "empty"),
         (b"\x89PNG\r\n\x1a\n", "not a picture, or a damaged one"),
     ],
@@ -382,7 +350,6 @@ def test_what_is_no_picture_is_told_apart(content, says):
 def test_several_frames(form):
     frames = [drawn(shift=(shift, 0)) for shift in (0, 10)]
     content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-    assert sum(1 for _ in ImageSequence.Iterator(Image.open(io.BytesIO(content)))) == 2
     with pytest.raises(InkError, match="holds 2 pictures"):
         to_mnist(content)
 

@@ -2,66 +2,44 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 
+import in_python
 import numpy as np
 import onnx
+import promise
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_models import (
     GRAPH,
     WEIGHTS,
     change_card,
-    expected_probabilities,
     picture_of,
+    publish,
+    pytorch_answers,
     saved,
     trained,
 )
 
-from handwriting import cards, ink, models, saving
+from handwriting import ink, models, saving
 from nbhelpers import sources
 from nbhelpers.tamil import alphabet
 
-NAMED = pytest.mark.promise(
-    "Hostile conditions", "A damaged model or checkpoint is named and never half used"
-)
+NAMED = promise.hostile("A damaged model or checkpoint is named and never half used")
+pytestmark = pytest.mark.usefixtures("reference")
 
 
-@pytest.fixture(autouse=True)
-def reference(tmp_path, monkeypatch):
-    """A place for published models, so that those of the course are left out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "published")
-    return tmp_path / "published"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with files of its own, to be damaged."""
-    return Path(shutil.copytree(saved()[0], tmp_path / "models"))
-
-
-def test_reads_pictures_in_every_form(tmp_path):
+def test_reads_pictures():
     where, card, _ = saved()
     reader = models.reader("digits", where)
     test = trained()[1].test
     sheets = [picture_of(image) for image in test.images[:20]]
     answers = [reader.read(sheet) for sheet in sheets]
     truth = [card.classes[label] for label in test.labels[:20]]
-    assert (
-        sum(a.choices[0].text == true for a, true in zip(answers, truth, strict=True)) >= 12
-    )  # ink is not like the sample
-
-    file = tmp_path / "one.png"
-    sheets[0].save(file)
-    content, array = file.read_bytes(), np.asarray(sheets[0])
-    for form in (file, str(file), content, array, np.stack([array] * 3, 2)):
-        assert reader.read(form).choices == answers[0].choices
+    right = [a.choices[0].text == true for a, true in zip(answers, truth, strict=True)]
+    assert sum(right) >= 12  # ink is not like the sample
 
     first = answers[0]
     expected = reader.probabilities(first.steps.normalised[None].numpy())[0]
@@ -117,9 +95,7 @@ def test_a_picture_is_read_without_torch():
         "slow = {'torch', 'sklearn', 'pandas', 'matplotlib', 'onnx', 'scipy.stats'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program, str(saved()[0])], capture_output=True, text=True
-    )
+    answer = in_python.run("-c", program, saved()[0])
     assert answer.stderr == "" and answer.stdout == "(2, 10)\n[]\n"
 
 
@@ -127,27 +103,19 @@ def test_a_picture_is_read_without_torch():
     ("usable", "quota", "threads"),
     [(3, "max 100000", 3), (3, "250000 100000", 2), (8, "50000 100000", 1), (2, None, 2)],
 )
-def test_as_many_threads_as_processors_may_be_used(usable, quota, threads, monkeypatch):
+def test_as_many_threads_as_processors_may_be_used(usable, quota, threads, tmp_path, monkeypatch):
     """In a container, or bound to some of the machine's processors."""
-
-    def read_text(path, *_, **__):
-        assert path == Path("/sys/fs/cgroup/cpu.max")
-        if quota is None:
-            raise FileNotFoundError
-        return quota + "\n"
-
     content = (saved()[0] / GRAPH).read_bytes()
+    if quota:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
     monkeypatch.setattr(models.os, "sched_getaffinity", lambda _: set(range(usable)), raising=False)
-    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(models, "Path", {"/sys/fs/cgroup/cpu.max": tmp_path / "cpu.max"}.get)
     options = models.session_of(content).get_session_options()
     assert options.intra_op_num_threads == threads
 
 
 def test_best_place_is_taken(tmp_path, folder):
-    with pytest.raises(
-        sources.Unavailable,
-        match=r"lenet: no such model .* with: make run NOTEBOOKS=05$",
-    ):
+    with pytest.raises(sources.Unavailable, match=r"lenet: no such .*make run NOTEBOOKS=05$"):
         models.reader()
     places = [
         "smoke-cpu-sample", "quick-gpu-sample", "smoke-cpu", "quick-cpu", "full-cpu", "full-gpu",
@@ -221,25 +189,13 @@ def test_loaded_model_goes_on_learning():
     model, _ = models.load("lenet", where)
     images = trained()[1].test.images[:50]
     assert not model.training
-    with torch.inference_mode():
-        found = model((images[:, None].float() / 255 - 0.5) / 0.5).softmax(1)
-    assert torch.allclose(found, expected_probabilities(images, 1), atol=1e-6)
+    found = pytorch_answers(images, 1, model)
+    assert torch.allclose(found, pytorch_answers(images, 1), atol=1e-6)
     model.train()(torch.zeros(2, 1, 28, 28)).sum().backward()
     assert model[0].weight.grad is not None
 
 
 # ------------------------------------------------------------------- the course's own models
-
-
-def publish():
-    """Publish the LeNet that was trained at `smoke`; return its card."""
-    return saving.publish("lenet", saved()[0], trained()[1].validation)
-
-
-def change_published(reference, **changes):
-    with safe_open(reference / WEIGHTS, framework="pt") as file:
-        card = json.loads(file.metadata()["card"]) | changes
-    save_file(load_file(reference / WEIGHTS), reference / WEIGHTS, {"card": json.dumps(card)})
 
 
 def place_of(artifacts, name, accuracy, folder, source="full"):
@@ -269,15 +225,15 @@ def test_reads_before_anything_is_trained(tmp_path, reference, monkeypatch):
     kept.write_bytes(b"no model")
     with pytest.raises(models.ModelError, match=r"lenet-\w+\.onnx: damaged.* Delete it; it is"):
         models.reader("digits")
-    change_published(reference, title="another")
+    another = asdict(models.load("lenet", reference)[1]) | {"title": "another"}
+    weights = load_file(reference / WEIGHTS)
+    save_file(weights, reference / WEIGHTS, {"card": json.dumps(another)})
     assert models.reader("digits").card.title == "another"
     assert len(calls) == 2 and len(list((artifacts / "reference").iterdir())) == 1
 
     images = trained()[1].test.images[:50]
     network, card = models.load("digits")
-    with torch.inference_mode():
-        logits = network((images[:, None].float() / 255 - 0.5) / 0.5)
-    expected = (logits / card.temperature).softmax(1).numpy()
+    expected = pytorch_answers(images, card.temperature, network).numpy()
     assert np.abs(first.probabilities(images.numpy()) - expected).max() < 1e-5
 
 
@@ -287,11 +243,9 @@ def test_reads_where_nothing_can_be_written(tmp_path):
     assert models.reader("digits").own
 
 
-@pytest.mark.promise(
-    "Results", "A model that you have trained is used where it is at least as good"
-)
+@promise.results("A model that you have trained is used where it is at least as good")
 def test_the_better_model_comes_first(tmp_path, folder):
-    card = publish()
+    card, _ = publish()
     best = card.results["validation_accuracy"]
     artifacts = tmp_path / "artifacts"
 

@@ -1,42 +1,12 @@
-"""The networks that the notebooks write out, and convolutions that are fast on small maps."""
+"""Convolutions that are fast on small maps."""
 
 import copy
 
-import nbformat
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
-from nbhelpers import networks, small_maps, sources
-
-
-@pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
-)
-@pytest.mark.parametrize(
-    ("notebook", "name", "side"),
-    [("05_lenet", "lenet", 28), ("07_tamil_from_scratch", "compact_cnn", 64)],
-)
-def test_networks_are_those_of_the_notebooks(notebook, name, side):
-    path = sources.project_folder() / "notebooks" / f"{notebook}.ipynb"
-    cells = nbformat.read(path, as_version=4).cells
-    (source,) = [c.source for c in cells if c.cell_type == "code" and f"def {name}(" in c.source]
-    scope = {"torch": torch, "nn": nn, "functional": functional}
-    exec(source, scope)
-    torch.manual_seed(3)
-    theirs = scope[name]()
-    ours = networks.ARCHITECTURES[name](len(theirs[-1].bias))
-    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
-    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
-    ours.load_state_dict(theirs.state_dict())
-    images = torch.rand(8, 1, side, side)
-    assert torch.equal(ours.eval()(images), theirs.eval()(images))
-    outputs = []
-    for network in (ours, theirs):  # dropout too
-        torch.manual_seed(4)
-        outputs.append(network.train()(images))
-    assert torch.equal(*outputs)
+from nbhelpers import small_maps
 
 
 @pytest.mark.parametrize(

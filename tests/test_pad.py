@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from as_files import LYING, STANDING, drawing
 from IPython.core.formatters import DisplayFormatter
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from handwriting import cards, models, pad
 from nbhelpers import shapes
 from nbhelpers.tamil.alphabet import class_table
 
 LETTERS = tuple(text for text, _ in class_table())
-LYING, STANDING = (20, 60, 120, 75), (60, 20, 75, 120)
 
 
 class ByShape:
@@ -42,14 +42,6 @@ def reader(form="mnist", classes=tuple("0123456789"), threshold=0.5):
     session = ByShape()
     session.classes = len(classes)
     return models.Reader(cards.Card(**card), session)
-
-
-def drawing(box=LYING):
-    picture = Image.new("RGB", (150, 140), "white")
-    ImageDraw.Draw(picture).rectangle(box, fill="black")
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    return content.getvalue()
 
 
 def ask(widget, kind, png=None, **about):
@@ -104,10 +96,8 @@ def test_what_cannot_be_read_is_said(png):
 
 
 def test_several_are_read_one_by_one():
-    picture, content = Image.open(io.BytesIO(drawing((15, 20, 25, 120)))), io.BytesIO()
-    ImageDraw.Draw(picture).rectangle((90, 20, 100, 120), fill="black")
-    picture.save(content, format="PNG")
-    answer = ask(pad.Pad(reader()), "picture", content.getvalue())
+    two = drawing((15, 20, 25, 120), (90, 20, 100, 120))
+    answer = ask(pad.Pad(reader()), "picture", two)
     assert "side by side" in answer["error"]
     assert [one["choices"][0]["text"] for one in answer["all"]] == ["1", "1"]
 
@@ -217,17 +207,12 @@ def test_the_picture_shows_what_was_drawn_last(monkeypatch):
 
 
 def test_with_a_front_end_the_widget_and_the_picture(monkeypatch):
-    monkeypatch.delenv("NB_HEADLESS", raising=False)
-    data, _ = shown(pad.Pad(reader()))
-    assert set(data) == {"image/png", "text/plain", pad.WIDGET}
-
-
-def test_colab_learns_where_the_widget_s_manager_is(monkeypatch):
-    """What anywidget says about the widget is passed on, beside the picture's text."""
+    """What anywidget says about the widget is passed on: in Colab, where its manager is."""
     monkeypatch.delenv("NB_HEADLESS", raising=False)
     manager = {pad.WIDGET: {"colab": {"custom_widget_manager": {"url": "https://a.invalid"}}}}
     monkeypatch.setattr("anywidget._util.get_repr_metadata", lambda: manager)
     data, metadata = shown(pad.Pad(reader()))
+    assert set(data) == {"image/png", "text/plain", pad.WIDGET}
     assert metadata == manager | {"image/png": metadata["image/png"]}
     assert data[pad.WIDGET] and "drawing pad" in metadata["image/png"]["alt"]
 

@@ -3,14 +3,15 @@
 The cells that start the processes are executed as they stand in the notebook.
 """
 
-import json
 import os
 import subprocess
 import sys
 
+import promise
 import pytest
 import torch
 from optuna.trial import TrialState
+from test_recipes import cells_of
 from torch.distributed.elastic.utils.distributed import get_free_port
 from torch.nn.utils import parameters_to_vector
 
@@ -25,9 +26,7 @@ def notebook(monkeypatch, tmp_path):
     settings = {"NB_PROFILE": "smoke", "NB_DEVICE": "cpu", "NBHELPERS_SAMPLE": "always"}
     for name, value in (settings | {"NB_HEADLESS": "1"}).items():
         monkeypatch.setenv(name, value)
-    text = (NOTEBOOKS / "11_many_processes.ipynb").read_text(encoding="utf-8")
-    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
-    scope = {}
+    cells, scope = cells_of("11_many_processes"), {}
 
     def execute(mark, end="display(Markdown"):
         exec(next(cell for cell in cells if mark in cell).partition(end)[0], scope)
@@ -40,8 +39,8 @@ def notebook(monkeypatch, tmp_path):
     return scope, execute
 
 
-@pytest.mark.promise("Training", "Two processes learn the same weights as one, batch by batch")
-@pytest.mark.promise("Training", "The same training runs on several machines (tested: two as one)")
+@promise.training("Two processes learn the same weights as one, batch by batch")
+@promise.training("The same training runs on several machines (tested: two as one)")
 def test_two_machines_give_the_weights_of_one_process(notebook, tmp_path):
     scope, _ = notebook
     part, exam = scope["part"], scope["exam"]
@@ -75,9 +74,7 @@ def test_two_machines_give_the_weights_of_one_process(notebook, tmp_path):
     assert accuracies == pytest.approx(history.validation_accuracy, abs=1.5 / len(exam))
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A worker that dies ends the run at once, and the next goes on from there"
-)
+@promise.hostile("A worker that dies ends the run at once, and the next goes on from there")
 def test_a_killed_worker_gives_a_clear_error_and_the_run_resumes(notebook, tmp_path, capsys):
     scope, execute = notebook
     scope["plain"] = {"seed": 1, "epochs": 12}  # dropout and changed images, too, must come back
@@ -99,9 +96,7 @@ def test_an_exception_in_a_process_is_named_with_its_number(notebook, tmp_path):
         notebook[0]["launch"](script, tmp_path, 2, 1)
 
 
-@pytest.mark.promise(
-    "Training", "A sweep shares its trials among workers, and an interrupted one goes on"
-)
+@promise.training("A sweep shares its trials among workers, and an interrupted one goes on")
 def test_a_sweep_with_two_workers_goes_on_after_a_crash(notebook, tmp_path):
     scope, execute = notebook
     labels = torch.arange(128) % 2  # pictures of two kinds, easy to tell apart

@@ -11,36 +11,40 @@ import clean_pictures
 import in_node
 import numpy as np
 import onnx
+import promise
 import pytest
-import torch
 from PIL import Image, ImageDraw
-from small_models import change_card, saved, trained
+from small_models import change_card, digits, saved, trained
 
-from handwriting import cards, ink, pad, playground, saving, scenes
+from handwriting import ink, pad, playground, saving, scenes
 from handwriting.pictures import opened
-from nbhelpers import data, profile, shapes
+from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
-AS_PYTHON = pytest.mark.promise(
-    "Site and playground", "The playground prepares drawings, and refuses them, as Python does"
-)
+AS_PYTHON = promise.site("The playground prepares drawings, and refuses them, as Python does")
+pytestmark = pytest.mark.usefixtures("reference")
 
 FORMS = {
     "mnist": {"form": "mnist", "side": 28, "proportions": "kept"},
     "tamil": {"form": "tamil", "side": 64, "proportions": "adapted"},
     "tamil, smaller": {"form": "tamil", "side": 48, "proportions": "adapted"},
 }
-IN_NODE = """
+PICTURES = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { InkError, toForm } from "./ink.js";
 
 const { card, sizes } = JSON.parse(readFileSync("tasks.json"));
 const pixels = readFileSync("pictures.bin");
 let at = 0;
-const answers = sizes.map(([height, width]) => {
-  const data = pixels.subarray(at, (at += 4 * width * height));
+const pictures = sizes.map(([height, width]) => (
+  { width, height, data: pixels.subarray(at, (at += 4 * width * height)) }
+));
+"""
+IN_NODE = """
+import { InkError, toForm } from "./ink.js";
+
+const answers = pictures.map((picture) => {
   try {
-    const { normalised, pen, doubt } = toForm({ width, height, data }, card);
+    const { normalised, pen, doubt } = toForm(picture, card);
     return { normalised: Array.from(normalised.data), pen, doubt };
   } catch (error) {
     if (!(error instanceof InkError)) throw error;
@@ -51,21 +55,21 @@ writeFileSync("answers.json", JSON.stringify(answers));
 """
 
 
-def read_in_node(pictures, card, folder):
-    """Return what ink.js makes of pictures uint8 `[h, w, 3]`."""
+def read_in_node(pictures, card, folder, script=IN_NODE, **others):
+    """Return what the playground's scripts make of pictures uint8 `[h, w, 3]`."""
     task = {"card": card, "sizes": [picture.shape[:2] for picture in pictures]}
     (folder / "tasks.json").write_text(json.dumps(task))
     opaque = (np.pad(one, ((0, 0), (0, 0), (0, 1)), constant_values=255) for one in pictures)
     (folder / "pictures.bin").write_bytes(b"".join(one.tobytes() for one in opaque))
-    in_node.run(folder, IN_NODE)
+    in_node.run(folder, PICTURES + script, **others)
     return json.loads((folder / "answers.json").read_text())
 
 
 def digit_pictures():
     """Return 20 digits of the embedded sample, and one written with each of four pens."""
     random = np.random.default_rng(0)
-    digits = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0)).validation
-    pictures = [clean_pictures.picture(image, random) for image in digits.images[:20]]
+    images = digits().validation.images[:20]
+    pictures = [clean_pictures.picture(image, random) for image in images]
     return pictures + [drawn([pad._three()], pen) for pen in (12, 24, 40, 60)]
 
 
@@ -102,7 +106,7 @@ def test_a_drawing_is_prepared_as_in_python(form, tmp_path):
 
 def photos():
     """Return a digit in each scene, ringed, boxed, hollow, twice; and what shows none."""
-    images = data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0)).validation.images
+    images = digits().validation.images
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
     ringed, boxed = (Image.fromarray(drawn([pad._three()], 30)).resize((280, 280)) for _ in "12")
@@ -134,13 +138,10 @@ def test_photos_are_prepared_as_in_python(tmp_path):
 
 
 READ_IN_NODE = """
-import { writeFileSync } from "node:fs";
 import { reader } from "./reader.js";
 
 const { read, readAll } = await reader("lenet");
-const [one, outline, two] = PICTURES.map(({ width, height, grey }) => (
-  { width, height, data: grey.flatMap((value) => [value, value, value, 255]) }
-));
+const [one, outline, two] = pictures;
 const sure = [(await read(one)).sure, (await read(outline)).sure];
 const all = (await readAll(two)).map(({ choices }) => choices[0].text);
 writeFileSync("answers.json", JSON.stringify([...sure, all]));
@@ -155,12 +156,10 @@ export const session = async () => ({ run: async () => ({ probabilities: { data:
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, tmp_path):
-    pictures = [photos()[i][:, :, 0] for i in (8, -1, 10)]
-    given = [{"height": len(p), "width": len(p.T), "grey": p.ravel().tolist()} for p in pictures]
+    pictures = [photos()[i] for i in (8, -1, 10)]
     card = FORMS["mnist"] | {"classes": ["0", "1"], "threshold": threshold}
     runtime = RUNTIME.replace("CARD", json.dumps(card))
-    in_node.run(tmp_path, READ_IN_NODE.replace("PICTURES", json.dumps(given)), runtime=runtime)
-    sure, outline, both = json.loads((tmp_path / "answers.json").read_text())
+    sure, outline, both = read_in_node(pictures, card, tmp_path, READ_IN_NODE, runtime=runtime)
     assert sure == (threshold < 0.7) and not outline and both == ["1", "1"]
 
 
@@ -208,12 +207,6 @@ def packages(tmp_path, monkeypatch):
     return tmp_path / "node_modules"
 
 
-@pytest.fixture(autouse=True)
-def no_reference(tmp_path, monkeypatch):
-    """Leave the course's own models out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "none")
-
-
 @pytest.fixture
 def artifacts(tmp_path):
     """Both models, as `saving.save` has written one; the other's classes are called letters."""
@@ -236,29 +229,29 @@ def test_everything_that_the_page_loads_is_put_beside_it(tmp_path, packages, art
     for script in out.glob("*.js"):
         imported = re.findall(r'from "\./([^"]+)"', script.read_text(encoding="utf-8"))
         assert set(imported) <= here, script
-    digits, tamil_ = (
+    lenet, tamil_ = (
         json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("lenet", "compact_cnn")
     )
-    assert digits["card"]["classes"] == list("0123456789") and not any(digits["strokes"])
-    assert digits["origin"] == "trained here (smoke run, sample data)"
+    assert lenet["card"]["classes"] == list("0123456789") and not any(lenet["strokes"])
+    assert lenet["origin"] == "trained here (smoke run, sample data)"
     assert tamil_["card"]["threshold"] == 0.9
     assert tamil_["transliterations"][0] == "a" and len(tamil_["strokes"]) == 10
     assert all(len(point) == 2 for stroke in tamil_["strokes"][0] for point in stroke)
 
 
-@pytest.mark.parametrize(("missing", "what"), [("packages", "make site"), ("models", "make run")])
-def test_says_what_is_missing(missing, what, tmp_path, packages, artifacts):
-    shutil.rmtree(packages if missing == "packages" else artifacts)
+def test_says_what_is_damaged_or_missing(tmp_path, packages, artifacts):
+    (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
     out = tmp_path / "playground"
-    said = playground.copy(out)
-    assert what in said and said.startswith("the playground:")
+    assert re.match(r"the playground: .*lenet\.onnx.*Delete it", playground.copy(out))
+    shutil.rmtree(artifacts)
+    assert re.match(r"the playground: .*make run", playground.copy(out))
+    shutil.rmtree(packages)
+    assert re.match(r"the playground: .*make site", playground.copy(out))
     assert not out.exists()
 
 
-@pytest.mark.promise(
-    "Site and playground", "The playground can be built right after a clone, with nothing trained"
-)
+@promise.site("The playground can be built right after a clone, with nothing trained")
 def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
     for name in playground.MODELS:
         saving.publish(name, artifacts / "quick-cpu", trained()[1].validation)
@@ -269,9 +262,3 @@ def test_the_course_s_own_models_will_do(tmp_path, packages, artifacts):
     assert about["origin"] == "the course's own (smoke run, sample data)"
     graph = onnx.load(out / "compact_cnn.onnx")
     assert json.loads(graph.metadata_props[0].value) == about["card"]
-
-
-def test_a_damaged_model_is_named(tmp_path, packages, artifacts):
-    (artifacts / "quick-cpu" / "lenet.onnx").write_bytes(b"no model")
-    said = playground.copy(tmp_path / "playground")
-    assert "lenet.onnx" in said and "Delete it" in said

@@ -80,20 +80,23 @@ def test_full_on_a_gpu_takes_the_fourth_value_where_there_is_one():
 
 
 @pytest.mark.parametrize(
-    ("capability", "abilities", "expected"),
+    ("device", "capability", "abilities", "expected"),
     [
-        ("AVX512", {"avx512_bf16": True}, torch.bfloat16),
-        ("AVX512", {"amx_bf16": True}, torch.bfloat16),
-        ("AVX512", {"avx512_f": True}, torch.float32),
-        ("AVX2", {"avx512_bf16": True}, torch.float32),  # ATEN_CPU_CAPABILITY=avx2
-        ("DEFAULT", {}, torch.float32),
+        ("cpu", "AVX512", {"avx512_bf16": True}, torch.bfloat16),
+        ("cpu", "AVX512", {"amx_bf16": True}, torch.bfloat16),
+        ("cpu", "AVX512", {"avx512_f": True}, torch.float32),
+        ("cpu", "AVX2", {"avx512_bf16": True}, torch.float32),  # ATEN_CPU_CAPABILITY=avx2
+        ("cpu", "DEFAULT", {}, torch.float32),
+        ("mps", "AVX512", {"amx_bf16": True}, torch.float32),
     ],
 )
-def test_no_bfloat16_where_it_would_be_emulated(monkeypatch, capability, abilities, expected):
+def test_no_bfloat16_where_it_would_be_emulated(
+    monkeypatch, device, capability, abilities, expected
+):
     """Without the instructions autocast to bfloat16 is 7 to 10 times slower than float32."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
-    assert profile.Profile("quick", torch.device("cpu"), seed=1).precision == expected
+    assert profile.Profile("quick", torch.device(device), seed=1).precision == expected
 
 
 @pytest.mark.parametrize(
@@ -120,9 +123,3 @@ def test_a_gpu_that_has_no_memory_is_left_alone(monkeypatch):
     monkeypatch.setenv("NB_DEVICE", "mps")
     with pytest.raises(ProfileError, match="NB_DEVICE is 'mps', which this machine cannot use"):
         profile.current()
-
-
-def test_an_apple_gpu_trains_in_float32(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    assert profile.Profile("full", torch.device("mps"), seed=1).precision == torch.float32

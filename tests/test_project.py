@@ -4,12 +4,14 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import in_python
+import promise
 import pytest
 from packaging.requirements import Requirement
 
@@ -21,13 +23,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def lines_of(name):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return [line.split(";")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
+    return [line for line in lines if re.match(r"[A-Za-z]", line)]
+
+
+def locked(name="requirements.lock"):
+    return dict(line.split("==", 1) for line in lines_of(name))
 
 
 def test_lock_satisfies_every_requirement():
-    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    pins = locked()
     for requirement in map(Requirement, lines_of("requirements.txt")):
-        assert requirement.specifier.contains(locked[requirement.name]), requirement
+        pin, _, _ = pins[requirement.name].partition(" ;")
+        assert requirement.specifier.contains(pin), requirement
 
 
 def test_package_and_conda_read_the_same_list():
@@ -45,23 +52,17 @@ def test_threads_wait_quietly_however_python_is_started():
     look = "import os, json; print(json.dumps(dict(os.environ)))"
     conda = (ROOT / "environment.yml").read_text(encoding="utf-8").partition("variables:")[2]
     listed = dict(re.findall(r'^  (\w+): "(\d+)"$', conda, re.M))
-    clean = {k: v for k, v in os.environ.items() if k not in listed}
-    found = subprocess.run(
-        [sys.executable, "-c", look], env=clean, capture_output=True, text=True, check=True
-    )
-    set_at_start = {k: v for k, v in json.loads(found.stdout).items() if k not in clean}
-    assert listed and listed.items() <= set_at_start.items()
-    theirs = clean | {"GOMP_SPINCOUNT": "7"}
-    found = subprocess.run(
-        [sys.executable, "-c", look], env=theirs, capture_output=True, text=True, check=True
-    )
-    assert json.loads(found.stdout)["GOMP_SPINCOUNT"] == "7", "a setting of the user's own stays"
+    found = json.loads(in_python.run("-c", look, **dict.fromkeys(listed)).stdout)
+    assert listed and listed.items() <= found.items()
+    theirs = dict.fromkeys(listed) | {"GOMP_SPINCOUNT": "7"}
+    found = json.loads(in_python.run("-c", look, **theirs).stdout)
+    assert found["GOMP_SPINCOUNT"] == "7", "a setting of the user's own stays"
 
 
 def test_environment_is_the_locked_one():
-    locked = dict(line.split("==") for line in lines_of("requirements.lock"))
+    pins = locked()
     for name in ("torch", "torchvision", "fastai", "nbval"):
-        assert version(name).split("+")[0] == locked[name]
+        assert version(name).split("+")[0] == pins[name]
 
 
 def test_owner_s_packages_are_required():
@@ -70,7 +71,7 @@ def test_owner_s_packages_are_required():
     assert set(owners) <= set(names)
 
 
-@pytest.mark.promise("Results", "This README shows what the records in `results/` hold")
+@promise.results("This README shows what the records in `results/` hold")
 def test_readme_and_the_page_of_results_show_what_was_measured():
     for path, text in readme.updated(ROOT).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
@@ -126,9 +127,7 @@ def test_readme_shows_what_the_bench_has_measured():
     assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
 
-@pytest.mark.promise(
-    "Site and playground", "Every link of the site and of this README leads somewhere"
-)
+@promise.site("Every link of the site and of this README leads somewhere")
 @pytest.mark.parametrize("name", ["README.md", "course/site/results.md"])
 def test_links_of_a_page_lead_somewhere(name):
     path = ROOT / name
@@ -147,10 +146,7 @@ def test_doctor_reports(capsys):
 def test_doctor_and_help_need_no_packages():
     """They must work on a bare Python, where something is missing."""
     program = "import sys; sys.path.insert(0, '.'); from course.__main__ import main; main()"
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, "doctor"],
-        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
-    )  # fmt: skip
+    answer = in_python.run("-I", "-S", "-c", program, "doctor", folder=ROOT)
     assert "missing" in answer.stdout, answer.stderr
 
 
@@ -161,7 +157,62 @@ def test_every_make_target_has_help():
     assert set(targets) - set(helped) == {"lint"}
 
 
+# --------------------------------------------------- what is installed, by make and by containers
+
+
+def test_the_locks_differ_only_in_what_a_gpu_needs():
+    large, small = locked(), locked("requirements-cpu.lock")
+    left_out = {name for name in large if re.match("nvidia-|cuda-|triton$", name)}
+    assert {"triton", "cuda-toolkit", "nvidia-cudnn-cu13"} <= left_out
+    assert all("sys_platform == 'linux'" in large[name] for name in left_out)
+    assert small == {name: pin for name, pin in large.items() if name not in left_out}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("now", ["", "requirements.lock", "requirements-cpu.lock"])
+@pytest.mark.parametrize("chosen", ["", "0", "1"])
+def test_only_a_choice_that_differs_sets_up_anew(tmp_path, chosen, now):
+    """`now` is what .venv/ready says; nothing, where it was made before there were two locks."""
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    inputs = ["requirements.lock", "requirements.txt", "pyproject.toml"]
+    for name in (*inputs, "nbhelpers/waiting_threads.pth", ".venv/ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(now, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    how = {"cwd": tmp_path, "env": clean, "capture_output": True, "text": True, "check": True}
+    said = subprocess.run(["make", "-n", "doctor", f"CPU={chosen}"], **how).stdout
+    lock = {"": "", "0": "requirements.lock", "1": "requirements-cpu.lock"}[chosen]
+    if lock in ("", now or "requirements.lock"):
+        assert "venv" not in re.sub(r"\.venv/\w+/python -m course doctor", "", said)
+    else:
+        assert "venv --clear" in said and f"lock={lock};" in said
+
+
+def test_containers_read_the_locked_set_and_ask_for_no_gpu():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert "gpu" not in container["hostRequirements"] and "runArgs" not in container
+    assert container["postCreateCommand"] == "make doctor CPU=1"
+    binder = (ROOT / ".binder/requirements.txt").read_text(encoding="utf-8")
+    index, lock = [line for line in binder.splitlines() if line[0] != "#"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"TORCH_CPU ?= {index.removeprefix('--extra-index-url ')}" in makefile
+    assert (ROOT / ".binder" / lock.removeprefix("-r ")).resolve() == ROOT / "requirements-cpu.lock"
+    python = (ROOT / ".binder/runtime.txt").read_text(encoding="utf-8").strip()
+    assert container["image"].partition(":")[2] == python.removeprefix("python-")
+    assert "pip install --no-cache-dir --no-deps -e ." in (ROOT / ".binder/postBuild").read_text()
+
+
+def test_workflows_use_github_s_own_actions_and_name_them_by_hash():
+    for path in ROOT.glob(".github/workflows/*.yml"):
+        for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
+            pinned = re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
+            assert pinned, f"{path.name}: {action}"
+
+
 # ------------------------------------------------------------------------------- how much there is
+
+
+PACKAGES = "nbhelpers/**/*.py", "handwriting/**/*.py", "course/**/*.py"
 
 
 def modules(*patterns):
@@ -185,7 +236,7 @@ def code_lines(function, text):
 
 def test_the_packages_stay_small_enough_to_be_read():
     package, flat = modules("nbhelpers/**/*.py"), modules("nbhelpers/*.py")
-    ours = package | modules("handwriting/**/*.py", "course/**/*.py", "data/*.py", "findings/*.py")
+    ours = modules(*PACKAGES, "data/*.py", "findings/*.py")
     long = {name: lines({name: text}) for name, text in ours.items()}
     assert {name: count for name, count in long.items() if count > 450} == {}
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
@@ -196,7 +247,7 @@ def test_the_packages_stay_small_enough_to_be_read():
 
 
 def test_no_function_is_longer_than_a_screen():
-    texts = modules("nbhelpers/**/*.py", "handwriting/**/*.py", "course/**/*.py")
+    texts = modules(*PACKAGES)
     assert {
         f"{name}: {node.name}": code_lines(node, text)
         for name, text in texts.items()

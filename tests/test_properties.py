@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import struct
 import tarfile
 import tempfile
 import warnings
@@ -15,12 +14,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from as_files import drawing, encoded, letter
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from test_pad import drawing, reader
+from test_data import idx
+from test_pad import reader
 
 from handwriting import ink, mine, pad, paper
 from handwriting.ink import InkError
@@ -62,15 +64,8 @@ def damaged(draw, content):
 SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
 
 
-def idx(values):
-    header = struct.pack(">BBBB", 0, 0, 8, values.ndim)
-    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-
-
 @given(SHAPES, st.integers(0, 9), st.data())
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
-)
+@promise.hostile("A damaged data file is one clear error, whatever the damage")
 def test_idx_files_come_back_or_are_refused(tmp_path, shape, seed, draw):
     values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     path = tmp_path / "images.gz"
@@ -101,15 +96,7 @@ def test_an_idx_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
 # ----------------------------------------------------------------------------------- archives
 
 
-def picture():
-    image = Image.new("1", (30, 20), 1)
-    image.paste(0, (5, 5, 25, 9))
-    content = io.BytesIO()
-    image.save(content, "TIFF")
-    return content.getvalue()
-
-
-PICTURE = picture()
+PICTURE = letter(30, 20)
 EVIL = ["../../x/000t01.tiff", "/etc/usr_1/000t01.tiff", "usr_1/../../000t01.tiff", "..", "/",
         "C:\\usr_1\\000t01.tiff", "usr_1/000t99999999999999999999.tiff", "9" * 5_000 + ".tiff",
         "usr_١/000t01.tiff", "usr_1/155t01.tiff/", "usr_1/000t01.tiff\n",
@@ -150,12 +137,8 @@ def everything_outside(inside):
     return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A damaged data file is one clear error, whatever the damage"
-)
-@pytest.mark.promise(
-    "Hostile conditions", "A data archive cannot write outside the data folder, whatever it holds"
-)
+@promise.hostile("A damaged data file is one clear error, whatever the damage")
+@promise.hostile("A data archive cannot write outside the data folder, whatever it holds")
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 @given(
     files=st.lists(st.tuples(NAMES, CONTENTS), max_size=4),
@@ -195,9 +178,7 @@ def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "A checkpoint comes back as it was saved, or as one clear error"
-)
+@promise.hostile("A checkpoint comes back as it was saved, or as one clear error")
 @given(st.integers(0, 99), PLAIN, st.data())
 def test_checkpoints_come_back_or_are_refused(tmp_path, seed, value, draw):
     path, generator = tmp_path / "state", torch.Generator().manual_seed(seed)
@@ -271,9 +252,7 @@ def check(make):
     assert 0 < steps.pen <= 1
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
-)
+@promise.hostile("Any picture is read or refused with a reason, and never a crash")
 @settings(max_examples=2 * settings.default.max_examples)
 @given(pictures(), st.sampled_from(["mnist", "tamil"]), st.sampled_from([28, 48, 64]))
 def test_any_picture_is_read_or_refused(image, form, side):
@@ -294,16 +273,13 @@ def test_any_array_is_read_or_refused(shape, kind, scale, seed):
     check(lambda: ink.to_mnist(values))
 
 
-FILES = {}
-for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM"):
-    content = io.BytesIO()
-    Image.open(io.BytesIO(drawing())).save(content, format=kind)
-    FILES[kind] = content.getvalue()
+DRAWN = Image.open(io.BytesIO(drawing()))
+FILES = {
+    kind: encoded(DRAWN, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+}
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Any picture is read or refused with a reason, and never a crash"
-)
+@promise.hostile("Any picture is read or refused with a reason, and never a crash")
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damaged_files_are_read_or_refused(kind, draw):
     content = draw.draw(damaged(FILES[kind]))
@@ -332,9 +308,7 @@ MESSAGES = st.one_of(
 BUFFERS = st.lists(st.one_of(st.just(drawing()), damaged(drawing())), max_size=2)
 
 
-@pytest.mark.promise(
-    "Hostile conditions", "Whatever the drawing pad is sent, it answers and keeps working"
-)
+@promise.hostile("Whatever the drawing pad is sent, it answers and keeps working")
 @given(MESSAGES, BUFFERS)
 def test_the_pad_answers_whatever_it_is_sent(content, buffers):
     with tempfile.TemporaryDirectory() as folder:
@@ -348,6 +322,7 @@ def test_the_pad_answers_whatever_it_is_sent(content, buffers):
         assert [path.name for path in root.iterdir()] in ([], ["a"])
 
 
+@example(["..", "/", "a/b", "A", "a", "CON ", "U+0B95", "க"])
 @given(st.lists(st.text(min_size=1), unique=True))
 def test_any_label_has_a_folder_of_its_own(labels):
     names = [mine._name(label) for label in labels]

@@ -1,4 +1,4 @@
-"""The recipes must be those of the notebooks: same seed, same numbers."""
+"""The networks and recipes must be those of the notebooks: same seed, same numbers."""
 
 from functools import partial
 from itertools import pairwise
@@ -6,39 +6,18 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import promise
 import pytest
 import torch
+from small_models import RUN, noise
 from torch import nn
 from torch.nn import functional
 
-from nbhelpers import (
-    augmentation,
-    data,
-    networks,
-    profile,
-    recipes,
-    small_maps,
-    sources,
-    training,
+from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, sources, training
+
+as_written = promise.notebooks(
+    "Networks and recipes that are trained elsewhere are those the notebooks write out"
 )
-
-as_written = pytest.mark.promise(
-    "Notebooks", "Networks and recipes that are trained elsewhere are those the notebooks write out"
-)
-
-
-@pytest.fixture
-def run(monkeypatch):
-    monkeypatch.setenv("NB_PROFILE", "smoke")
-    return profile.current()
-
-
-def noise(side, classes, images=300):
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(256, (images, side, side), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(images) % classes
-    split = data.Split(pixels, labels, tuple(map(str, range(classes))))
-    return data.Dataset("noise", "full", split, split[:50], split[50:90])
 
 
 # The cells of a notebook that lead to its own model, each by words that only it holds, and the name
@@ -94,44 +73,68 @@ def executed(notebook, marks, scope):
 
 @as_written
 @pytest.mark.parametrize("recipe", recipes.MNIST, ids=lambda recipe: recipe.name)
-def test_recipes_are_those_of_the_notebooks(recipe, run, capsys):
+def test_recipes_are_those_of_the_notebooks(recipe, capsys):
     notebook = next(name for name in CELLS if name.startswith(recipe.notebook))
     digits = noise(28, 10)
     *marks, result = CELLS[notebook]
-    theirs = executed(notebook, marks, {"run": run, "mnist": digits})[result]
-    _, ours = recipes.train(recipe, digits, run, run.seed)
+    theirs = executed(notebook, marks, {"run": RUN, "mnist": digits})[result]
+    _, ours = recipes.train(recipe, digits, RUN, RUN.seed)
     assert ours.name == theirs.name
     assert ours.train_loss == theirs.train_loss
     assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
 
 
 @as_written
-def test_recipes_of_tamil_are_those_of_notebook_7(run, capsys):
+def test_recipes_of_tamil_are_those_of_notebook_7(capsys):
     letters = noise(64, 156)
     marks = ["def batches(", "def linear_layers(", "ladder = {"]
-    scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters, "mnist": letters})
+    scope = executed("07_tamil_from_scratch", marks, {"run": RUN, "hpl": letters, "mnist": letters})
     for recipe in recipes.TAMIL:
-        _, ours = recipes.train(recipe, letters, run, run.seed)
+        _, ours = recipes.train(recipe, letters, RUN, RUN.seed)
         assert ours.train_loss == scope["histories"][recipe.name].train_loss
 
 
-@pytest.mark.promise("Training", "The same seed gives the same batches, weights and numbers")
-def test_another_seed_gives_another_model_and_the_same_seed_the_same(run, capsys):
+@promise.training("The same seed gives the same batches, weights and numbers")
+def test_another_seed_gives_another_model_and_the_same_seed_the_same(capsys):
     digits, recipe, found = noise(28, 10), recipes.MNIST[0], []
     for seed in (1, 1, 2):
-        trained = recipes.train(recipe, digits, run, seed, name=f"seed {seed}")
-        found.append(recipes.test(recipe, *trained, digits, run))
+        trained = recipes.train(recipe, digits, RUN, seed, name=f"seed {seed}")
+        found.append(recipes.test(recipe, *trained, digits, RUN))
     first, again, other = (result.answers.confidence for result in found)
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert found[2].name == "seed 2"
 
 
 @as_written
-def test_the_compact_cnn_is_that_of_notebook_7(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("notebook", "name", "side"),
+    [("05_lenet", "lenet", 28), ("07_tamil_from_scratch", "compact_cnn", 64)],
+)
+def test_networks_are_those_of_the_notebooks(notebook, name, side):
+    (source,) = [source for source in cells_of(notebook) if f"def {name}(" in source]
+    scope = {"torch": torch, "nn": nn, "functional": functional}
+    exec(source, scope)
+    torch.manual_seed(3)
+    theirs = scope[name]()
+    ours = networks.ARCHITECTURES[name](len(theirs[-1].bias))
+    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(8, 1, side, side)
+    assert torch.equal(ours.eval()(images), theirs.eval()(images))
+    outputs = []
+    for network in (ours, theirs):  # dropout too
+        torch.manual_seed(4)
+        outputs.append(network.train()(images))
+    assert torch.equal(*outputs)
+
+
+@as_written
+def test_the_compact_cnn_is_that_of_notebook_7(monkeypatch):
     monkeypatch.setattr(profile.Profile, "share", lambda *_: 1.0)  # as in `full`
     marks = ["hands = augmentation.RandomWarp("]
     letters = noise(64, 156)
-    scope = executed("07_tamil_from_scratch", marks, {"run": run, "hpl": letters})
+    scope = executed("07_tamil_from_scratch", marks, {"run": RUN, "hpl": letters})
     recipe, text = recipes.COMPACT_CNN, "".join(cells_of("07_tamil_from_scratch"))
     assert scope["hands"] == recipe.augment
     assert f"label_smoothing={recipe.smoothing})" in text and f'"decay": {recipe.decay}' in text

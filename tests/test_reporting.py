@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import promise
 import pytest
 import torch
 from matplotlib import pyplot as plt
@@ -24,17 +25,7 @@ PROBABILITIES = torch.tensor(
 )
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What was handed to the notebook to show: (data, metadata)."""
-    calls = []
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata=None, **_: calls.append((data, metadata))
-    )
-    return calls
-
-
-@pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
+@promise.notebooks("Every figure is described for those who cannot see it")
 def test_figures_carry_alternative_text_and_are_closed(shown, split):
     history = History("m", [1.0, 0.5], [0.5, 0.8], [0.9, 0.6], [0.6, 0.75], [1.0, 2.0])
     reporting.show_curves(history)
@@ -54,7 +45,7 @@ def test_mistakes_are_ordered_by_how_sure_the_model_was(shown, split):
     assert "a as b 0.80" in shown[0][1]["image/png"]["alt"]
 
 
-@pytest.mark.promise("Results", "Accuracies come with the 95 % interval by Wilson's formula")
+@promise.results("Accuracies come with the 95 % interval by Wilson's formula")
 def test_wilson_interval():
     # Brown, Cai, DasGupta (2001) give the formula; here by hand for 9,165 of 10,000
     low, high = records.confidence_interval(9165, 10_000)
@@ -66,9 +57,7 @@ def test_wilson_interval():
     )  # fmt: skip
 
 
-@pytest.mark.promise(
-    "Results", "A record names its data by a fingerprint, and is not used for other data"
-)
+@promise.results("A record names its data by a fingerprint, and is not used for other data")
 def test_record_holds_what_was_measured(split, tmp_path, capsys):
     model = torch.nn.Linear(4, 3)
     history = History("tiny", [1.0], [0.5], [0.9], [0.6], [1.234])

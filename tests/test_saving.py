@@ -1,42 +1,33 @@
 """Saved models: the two files, their card, calibration, and the course's own models."""
 
-import contextlib
-import io
 import re
 from dataclasses import asdict, replace
 
 import numpy as np
 import onnx
 import onnxruntime
+import promise
 import pytest
 import torch
 from packaging.version import Version
 from safetensors.torch import load_file
-from small_models import GRAPH, LENET, RUN, WEIGHTS, expected_probabilities, saved, trained
+from small_models import GRAPH, LENET, RUN, WEIGHTS, noise, publish, pytorch_answers, saved, trained
 from torch import nn
 
 from handwriting import cards, models, saving
 from nbhelpers import sources
-from nbhelpers.data import Dataset, Split
 
-AS_PYTORCH = pytest.mark.promise(
-    "Results", "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
+AS_PYTORCH = promise.results(
+    "A saved model (ONNX) answers as PyTorch does, to 0.0001, or is not written"
 )
-CALIBRATED = pytest.mark.promise(
-    "Results", "The probabilities of a saved model are calibrated on validation images"
+CALIBRATED = promise.results(
+    "The probabilities of a saved model are calibrated on validation images"
 )
-HALF = pytest.mark.promise(
-    "Results", "Half precision costs the course's own models at most 0.05 points"
-)
+HALF = promise.results("Half precision costs the course's own models at most 0.05 points")
 
 PUBLISHED = sorted(cards.REFERENCE.glob("*.safetensors"))
 
-
-@pytest.fixture(autouse=True)
-def reference(tmp_path, monkeypatch):
-    """A place for published models, so that those of the course are left out."""
-    monkeypatch.setattr(cards, "REFERENCE", tmp_path / "published")
-    return tmp_path / "published"
+pytestmark = pytest.mark.usefixtures("reference")
 
 
 def card_of(name, **changes):
@@ -65,10 +56,6 @@ def test_card_says_what_a_user_must_know():
     assert card.classes == tuple("0123456789")
     assert card.results["test_accuracy"] == result.test_accuracy
     assert card.results["test_images"] == len(digits.test)
-    assert card.data == {
-        "name": "MNIST", "source": "sample", "fingerprint": digits.fingerprint,
-    }  # fmt: skip
-    assert card.made_with["profile"] == "smoke" and "torch" in card.made_with
     reader, (_, loaded) = models.reader("lenet", where), models.load("lenet", where)
     assert asdict(reader.card) == asdict(loaded) == asdict(card)
 
@@ -99,7 +86,7 @@ def test_onnx_alone_needs_only_the_picture():
     onnx.checker.check_model(graph, full_check=True)
     assert [(o.domain, o.version) for o in graph.opset_import] == [("", 18)]
     session = onnxruntime.InferenceSession((where / GRAPH).read_bytes())
-    expected = expected_probabilities(images, card.temperature)
+    expected = pytorch_answers(images, card.temperature)
     for count in (30, 1):
         inputs = images[:count, None].numpy().astype(np.float32) / 255
         (found,) = session.run(None, {"images": inputs})
@@ -117,7 +104,7 @@ def test_onnx_alone_needs_only_the_picture():
 def test_temperature_and_threshold_are_those_of_the_validation_images():
     where, card, _ = saved()
     validation = trained()[1].validation
-    logits = expected_probabilities(validation.images, 1).log()
+    logits = pytorch_answers(validation.images, 1).log()
     assert card.temperature == pytest.approx(
         saving.fit_temperature(logits, validation.labels), rel=0.01
     )
@@ -162,12 +149,9 @@ def test_wrong_arguments(changes, message, tmp_path):
 def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     from nbhelpers import vision
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (60, 28, 28), generator=generator, dtype=torch.uint8)
-    split = Split(images, torch.arange(60) % 3, ("a", "b", "c"))
-    dataset = Dataset("noise", "full", split, split[:40], split[40:])
+    dataset = noise(28, 3, 60)
     dls = vision.dataloaders(dataset, 40, 20, statistics=((0.5,), (0.3,)))
-    start = vision.scratch(split)
+    start = vision.scratch(dataset.train)
     learn = vision.learner(dls, "resnet18", start, tmp_path, torch.bfloat16, ps=0.1)
     learn.model.train()
     assert type(learn.model) is vision.Bfloat16
@@ -239,17 +223,8 @@ def test_wanted_share():
 # ------------------------------------------------------------------- the course's own models
 
 
-def publish():
-    """Publish the LeNet that was trained at `smoke`; return card and output."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        card = saving.publish("lenet", saved()[0], trained()[1].validation)
-    return card, printed.getvalue()
-
-
-@pytest.mark.promise(
-    "Results",
-    "The models that come with the course say where they are from and how to retrain them",
+@promise.results(
+    "The models that come with the course say where they are from and how to retrain them"
 )
 def test_a_published_card_tells_its_origin(reference):
     """LeNet is trained at `smoke`, published, and read back: where is it from?"""

@@ -2,11 +2,9 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,7 +12,9 @@ from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
+import in_python
 import nbformat
+import promise
 import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
@@ -39,11 +39,10 @@ def site(tmp_path_factory):
     """The folder of the built site. A warning of Sphinx fails the build, and so every test."""
     out = tmp_path_factory.mktemp("built") / "site"
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, SITE / "build.py", "--book", "--out", out],
-        capture_output=True, text=True, encoding="utf-8",
-        env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
-             "GITHUB_REPOSITORY": "someone/course", "GITHUB_SHA": "c0ffee"},
+    nowhere = "http://127.0.0.1:9"
+    done = in_python.run(
+        SITE / "build.py", "--book", "--out", out, http_proxy=nowhere, https_proxy=nowhere,
+        GITHUB_REPOSITORY="someone/course", GITHUB_SHA="c0ffee",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -67,9 +66,7 @@ def chapters(pages):
 
 
 def is_external(address):
-    return bool(urlsplit(address).scheme or address.startswith("//")) and not address.startswith(
-        "data:"
-    )
+    return urlsplit(address).scheme not in ("", "data") or address.startswith("//")
 
 
 def referenced(page):
@@ -81,9 +78,7 @@ def referenced(page):
     ]
 
 
-@pytest.mark.promise(
-    "Site and playground", "The site fetches nothing from elsewhere: it works without a connection"
-)
+@promise.site("The site fetches nothing from elsewhere: it works without a connection")
 def test_nothing_is_fetched_from_elsewhere(site, pages):
     for name, page in pages.items():
         assert not [address for address in referenced(page) if is_external(address)], name
@@ -93,9 +88,7 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
         assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+(url\()?['\"]?http", text), path
 
 
-@pytest.mark.promise(
-    "Site and playground", "Every link of the site and of this README leads somewhere"
-)
+@promise.site("Every link of the site and of this README leads somewhere")
 def test_every_link_leads_somewhere(site, pages):
     ids = {
         name: {tag["id"] for tag in page.find_all(id=True)} | {""} for name, page in pages.items()
@@ -122,7 +115,7 @@ def test_no_link_leads_to_a_source_that_only_github_shows(pages):
                 assert link.has_attr("download"), f"{name}: {link['href']}"
 
 
-@pytest.mark.promise("Notebooks", "Every figure is described for those who cannot see it")
+@promise.notebooks("Every figure is described for those who cannot see it")
 def test_every_picture_says_what_it_shows(pages):
     seen = 0
     for name, page in pages.items():
@@ -192,13 +185,11 @@ def test_each_chapter_offers_its_notebook_without_results(site, chapters):
 
 def test_each_chapter_can_be_opened_elsewhere(chapters):
     for path in CHAPTERS:
-        buttons = {
-            a.get_text(): a["href"] for a in chapters[path.stem].select(".facts + .buttons a")
-        }
+        links = chapters[path.stem].select(".facts + .buttons a")
+        buttons = {link.get_text(): link["href"] for link in links}
         assert buttons["Open in Codespaces"] == "https://codespaces.new/someone/course"
-        assert buttons["Open in Colab"].endswith(
-            f"/someone/course/blob/colab/notebooks/{path.name}"
-        )
+        colab = f"/someone/course/blob/colab/notebooks/{path.name}"
+        assert buttons["Open in Colab"].endswith(colab)
         binder = f"https://mybinder.org/v2/gh/someone/course/c0ffee?labpath=notebooks/{path.name}"
         assert buttons.get("Open in Binder") == (binder if path.name < "04" else None)
 
@@ -374,9 +365,7 @@ def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path)
     assert build.chosen(None) == CHAPTERS
 
 
-@pytest.mark.promise(
-    "Site and playground", "A site that could not be built leaves the one that is there"
-)
+@promise.site("A site that could not be built leaves the one that is there")
 def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, capsys):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("before")

@@ -6,14 +6,16 @@ import lzma
 import in_node
 import numpy as np
 import onnxruntime
+import promise
 import pytest
 import torch
+from small_models import digits
 from torch import nn
 from torch.nn import functional
 
 from course.site import training, widget
 from handwriting import playground
-from nbhelpers import data, networks, profile
+from nbhelpers import networks
 
 BOXES = training.boxes_by_chapter()
 HEAD = """
@@ -33,17 +35,6 @@ writeFileSync("unpacked", await unpacked(new Uint8Array(readFileSync("packed")))
 CASES = [(box, hidden) for box in BOXES.values() for hidden in box["hidden"][:2]]
 
 
-class Times(nn.Module):
-    """Dropout whose random choice is known."""
-
-    def __init__(self, mask):
-        super().__init__()
-        self.mask = mask
-
-    def forward(self, x):
-        return x * self.mask
-
-
 def run(content, feeds):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
@@ -51,20 +42,13 @@ def run(content, feeds):
     return dict(zip(names, session.run(None, feeds), strict=True))
 
 
-@pytest.fixture
-def digits():
-    return data.digits_sample(profile.Profile("quick", torch.device("cpu"), 0))
-
-
-@pytest.mark.promise(
-    "Site and playground", "A training step in the page is PyTorch's own, within 1e-6"
-)
+@promise.site("A training step in the page is PyTorch's own, within 1e-6")
 @pytest.mark.parametrize(("box", "hidden"), CASES)
-def test_a_step_is_pytorch_s(box, hidden, digits):
+def test_a_step_is_pytorch_s(box, hidden, monkeypatch):
     """Plain SGD from random weights, with dropout where the network has it."""
     torch.manual_seed(0)
     network = training.made(box["network"], hidden)
-    split = digits.train[: box["batch"]]
+    split = digits().train[: box["batch"]]
     mask = 2.0 * (torch.rand(len(split), *box["mask"]) < 0.5)
     feeds = dict(network.named_parameters()) | {
         "images": split.images, "labels": split.labels.int(), "rate": torch.tensor(0.3),
@@ -72,9 +56,7 @@ def test_a_step_is_pytorch_s(box, hidden, digits):
     }  # fmt: skip
     graph = training.exported(network, box)
     step, read = (run(content, feeds) for content in training.parts(graph))
-    for i, layer in enumerate(network):
-        if isinstance(layer, nn.Dropout):
-            network[i] = Times(mask)
+    monkeypatch.setattr(functional, "dropout", lambda inputs, *_: inputs * mask)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.3)
     inputs = (split.images[:, None] / 255 - box["mean"]) / box["std"]
     logits = network(inputs)
@@ -99,19 +81,17 @@ def test_the_first_values_are_spread_as_pytorch_s():
             assert 0.5 * about["bound"] < value.abs().max() <= about["bound"]
 
 
-def test_digits_are_packed_whole(digits):
-    content, counts = training.packed(digits)
+def test_digits_are_packed_whole():
+    content, counts = training.packed(digits())
     total = counts["train"] + counts["validation"]
     values = np.frombuffer(lzma.decompress(content), np.uint8)
-    assert len(values) == total * 785 and total == len(digits.train) + len(digits.validation)
-    assert values[0] == digits.train.labels[0]
-    first = values[total : total + 784].astype(int) - digits.train.images[0].flatten().numpy()
+    assert len(values) == total * 785 and total == len(digits().train) + len(digits().validation)
+    assert values[0] == digits().train.labels[0]
+    first = values[total : total + 784].astype(int) - digits().train.images[0].flatten().numpy()
     assert abs(first).max() <= 8 and len(set(values[total:])) <= 16  # shades
 
 
-@pytest.mark.promise(
-    "Site and playground", "The last layer trained in the page is PyTorch's, within 1e-5"
-)
+@promise.site("The last layer trained in the page is PyTorch's, within 1e-5")
 def test_a_last_layer_is_trained_as_in_pytorch(tmp_path):
     torch.manual_seed(0)
     layer, features, labels = nn.Linear(32, 12), torch.randn(30, 32), torch.arange(30) % 6

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import promise
 import pytest
 from conftest import CONTENT
 
@@ -12,18 +13,14 @@ from nbhelpers import sources
 from nbhelpers.sources import Archive, Unavailable, WriteError, cached_path, fetch
 
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
-CHECKED = pytest.mark.promise(
-    "Data", "Only an archive whose bytes have the published checksum is used"
+CHECKED = promise.data("Only an archive whose bytes have the published checksum is used")
+ONCE = promise.data("Nothing is fetched twice, not even by two processes at once")
+MIRROR = promise.data("A folder or URL of your own can stand in for the internet")
+SECONDS = promise.hostile(
+    "A server that stalls or says nothing is left for the next source within seconds"
 )
-ONCE = pytest.mark.promise("Data", "Nothing is fetched twice, not even by two processes at once")
-MIRROR = pytest.mark.promise("Data", "A folder or URL of your own can stand in for the internet")
-SECONDS = pytest.mark.promise(
-    "Hostile conditions",
-    "A server that stalls or says nothing is left for the next source within seconds",
-)
-WHOLE = pytest.mark.promise(
-    "Hostile conditions",
-    "A full disk and a read-only folder are named, and leave nothing half-written",
+WHOLE = promise.hostile(
+    "A full disk and a read-only folder are named, and leave nothing half-written"
 )
 
 
@@ -110,32 +107,18 @@ def test_a_silent_name_server_is_given_up_quickly(monkeypatch):
 
 
 @MIRROR
-def test_mirror_folder_comes_before_the_internet(server, tmp_path, monkeypatch):
-    (tmp_path / "stick/set").mkdir(parents=True)
-    (tmp_path / "stick/set/thing.gz").write_bytes(CONTENT)
-    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "stick"))
-    assert fetch(archive(server, "good")).read_bytes() == CONTENT
-    assert server.seen == []
-
-
-@MIRROR
-@pytest.mark.parametrize("written", ["~/a stick", "file", "file, with a slash"])
-def test_mirror_may_be_in_the_home_folder_or_a_file_url(written, tmp_path, monkeypatch):
-    (tmp_path / "a stick/set").mkdir(parents=True)
-    (tmp_path / "a stick/set/thing.gz").write_bytes(CONTENT)
+@pytest.mark.parametrize("way", ["folder", "at home", "file", "file, with a slash", "URL"])
+def test_a_mirror_comes_before_the_internet(way, server, tmp_path, monkeypatch):
+    stick = tmp_path / "a stick"
+    (stick / "set").mkdir(parents=True)
+    (stick / "set" / "thing.gz").write_bytes(CONTENT)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
-    if written != "~/a stick":
-        written = (tmp_path / "a stick").as_uri() + "/" * written.endswith("slash")
-        assert "a%20stick" in written
-    monkeypatch.setenv("NBHELPERS_MIRROR", written)
-    assert fetch(Archive("set/thing.gz", MD5, ())).read_bytes() == CONTENT
-
-
-@MIRROR
-def test_mirror_may_be_a_url(server, monkeypatch):
-    monkeypatch.setenv("NBHELPERS_MIRROR", f"{server.url}/good/")
-    assert fetch(Archive("set/thing.gz", MD5, ())).read_bytes() == CONTENT
+    ways = {"folder": str(stick), "at home": "~/a stick", "URL": f"{server.url}/good/"}
+    ways |= {"file": stick.as_uri(), "file, with a slash": f"{stick.as_uri()}/"}
+    monkeypatch.setenv("NBHELPERS_MIRROR", ways[way])
+    assert fetch(archive(server, "missing")).read_bytes() == CONTENT
+    assert server.seen == (["good"] if way == "URL" else [])
 
 
 @CHECKED

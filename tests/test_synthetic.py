@@ -1,13 +1,15 @@
-"""Synthetic writers: HPL's form, reproducible, and letters that can be recognised."""
+"""Synthetic writers and pens: HPL's form, reproducible, and letters that can be recognised."""
 
 import io
-import zipfile
 
 import numpy as np
+import promise
 import pytest
 import torch
+from as_files import packed
 from PIL import Image
 
+from handwriting import models, pens
 from nbhelpers import profile, tamil
 from nbhelpers.tamil import synthetic
 
@@ -19,10 +21,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def read(pictures, tmp_path_factory):
-    path = tmp_path_factory.mktemp("synthetic") / "letters.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, content in pictures.items():
-            packed.writestr(name, content)
+    path = packed(tmp_path_factory.mktemp("synthetic") / "letters.zip", pictures)
     return tamil.read_characters(path, 32)
 
 
@@ -65,9 +64,7 @@ def test_letters_can_be_recognised_across_writers(read):
     assert 0.15 < accuracy < 0.98
 
 
-@pytest.mark.promise(
-    "Data", "Where the real data is not to be had, a sample stands in, under a banner"
-)
+@promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     few = list(synthetic.pictures(writers=15, trials=1, classes=12))
     monkeypatch.setattr(synthetic, "pictures", lambda: few)
@@ -85,3 +82,26 @@ def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     mixed = tamil.tamil(profile.current(), side=32, split="random")
     assert len(mixed.test) == 15 * 12 // 5
     assert mixed.name != official.name and len(mixed.test.writers.unique()) > 10
+
+
+def test_other_pens_leave_letters_in_the_form_that_models_get():
+    letters, labels = pens.strangers(1, seed=3)
+    assert letters.shape == (312, 64, 64) and letters.dtype == torch.uint8
+    assert torch.equal(labels.bincount(), torch.full((156,), 2))
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    drawn = pens.redrawn(letters[:40], seed=1)
+    assert torch.equal(torch.rand(1), expected)  # whoever trains beside it draws as before
+    assert torch.equal(drawn, pens.redrawn(letters[:40], seed=1))
+    other = pens.redrawn(letters[:40], seed=2)
+    assert (drawn != other).flatten(1).any(1).all()
+    share = (drawn > 127).float().mean((1, 2))
+    assert share.min() > 0.02 and share.max() < 0.5
+
+
+def test_the_course_s_model_reads_hands_and_pens_that_it_has_never_met():
+    letters, labels = pens.strangers(2, seed=1_000)
+    reader = models.reader("compact_cnn")
+    read = reader.probabilities(letters.numpy()).argmax(1)
+    assert (read == labels.numpy()).mean() > 0.7  # 0.61 before it had met other pens, 0.74 now

@@ -4,42 +4,29 @@ Damage is done to drawn pictures; the layouts are read with drawn ones and with 
 archive where a mirror has it, else of the synthetic writers.
 """
 
-import hashlib
 import io
 import os
 import re
 import tarfile
-import zipfile
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import promise
 import pytest
 import torch
+from as_files import letter, mirror_letters, packed
 from PIL import Image
 
-from nbhelpers import profile, shapes, sources, tamil
+from nbhelpers import profile, shapes, tamil
 from nbhelpers.data import DataError
 from nbhelpers.tamil import archive, read_characters, synthetic
 
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # each test runs without one
-ALIKE = pytest.mark.promise(
-    "Data", "HPL Tamil is read alike from every published layout and kind of archive"
+ALIKE = promise.data("HPL Tamil is read alike from every published layout and kind of archive")
+NAMED = promise.hostile(
+    "A damaged archive is named, and one that climbs out of its folder is not read"
 )
-NAMED = pytest.mark.promise(
-    "Hostile conditions",
-    "A damaged archive is named, and one that climbs out of its folder is not read",
-)
-
-
-def picture(width=90, height=60, mark=0):
-    """A black stroke on white, as the bytes of a 1-bit TIFF."""
-    image = Image.new("1", (width, height), 1)
-    image.paste(0, (5, 5, width - 5, 9))
-    image.paste(0, (5 + mark, 5, 9 + mark, height - 5))
-    content = io.BytesIO()
-    image.save(content, "TIFF")
-    return content.getvalue()
 
 
 LAYOUTS = {
@@ -53,21 +40,6 @@ RUBBISH = {"all/._154t05.usr_26.tiff": b"\0\5", ".DS_Store": b"x", "a/Thumbs.db"
 
 def named(pictures, layout="competition train"):
     return {LAYOUTS[layout].format(w=w, c=c, t=t): pictures[w, c, t] for w, c, t in pictures}
-
-
-def archive_of(tmp_path, files, kind="tar.gz"):
-    path = tmp_path / f"archive.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as packed:
-            for name, content in files.items():
-                packed.writestr(name, content)
-    else:
-        with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as packed:
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                packed.addfile(info, io.BytesIO(content))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +60,8 @@ def samples(tmp_path_factory):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
 def test_every_layout_gives_the_same(tmp_path, capsys, samples, layout, kind):
-    read = read_characters(archive_of(tmp_path, named(samples, layout) | RUBBISH, kind), 48)
+    path = packed(tmp_path / f"letters.{kind}", named(samples, layout) | RUBBISH)
+    read = read_characters(path, 48)
     assert "3 files that are no images were skipped" in capsys.readouterr().out
     assert read.writers.tolist() == [w for w, _, _ in sorted(samples)]
     assert read.labels.tolist() == [c for _, c, _ in sorted(samples)]
@@ -97,26 +70,26 @@ def test_every_layout_gives_the_same(tmp_path, capsys, samples, layout, kind):
         with Image.open(io.BytesIO(samples[key])) as picture:
             assert picture.mode == "1" and [picture.height, picture.width] == size.tolist()
         assert image.max() == 255 and 0.01 < image.float().mean() / 255 < 0.5
-    same = read_characters(archive_of(tmp_path, named(samples)), 48)
+    same = read_characters(packed(tmp_path / "same.tar.gz", named(samples)), 48)
     assert torch.equal(read.images, same.images)
 
 
 def numbered_files(truth="00000 0\n00001 154\n00002 42\n"):
-    files = {f"test/{i:05}.tiff": picture(mark=8 * i) for i in range(3)}
+    files = {f"test/{i:05}.tiff": letter(mark=8 * i) for i in range(3)}
     return files | {"test/ground_truth.txt": truth.encode()}
 
 
 @ALIKE
 @pytest.mark.parametrize("truth", ["0 0\n1 154\n2 42\n", "\ufeff00002.TIF 042\r\n0 000\n1 154"])
 def test_competition_test_layout(tmp_path, truth):
-    read = read_characters(archive_of(tmp_path, numbered_files(truth)), 32)
+    read = read_characters(packed(tmp_path / "numbered.zip", numbered_files(truth)), 32)
     assert read.labels.tolist() == [0, 154, 42]
     assert read.writers is None
 
 
 def test_shape_is_kept_and_the_character_is_centred(tmp_path):
-    files = {"usr_1/000t01.tiff": picture(200, 50)}
-    image = read_characters(archive_of(tmp_path, files), 64, "kept").images[0].numpy()
+    files = {"usr_1/000t01.tiff": letter(200, 50)}
+    image = read_characters(packed(tmp_path / "letters.zip", files), 64, "kept").images[0].numpy()
     rows, columns = (np.flatnonzero((image > 127).any(axis)) for axis in (1, 0))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert width / height == pytest.approx(190 / 40, rel=0.1)
@@ -125,32 +98,34 @@ def test_shape_is_kept_and_the_character_is_centred(tmp_path):
 
 
 BAD = {
-    "an unreadable image": ({"usr_1/000t01.tiff": picture()[:60]}, "000t01.tiff: an unreadable"),
+    "an unreadable image": ({"usr_1/000t01.tiff": letter()[:60]}, "000t01.tiff: an unreadable"),
     "no image at all": ({"usr_1/000t01.tiff": b"hello"}, "000t01.tiff: an unreadable"),
-    "an unknown class": ({"usr_1/156t01.tiff": picture()}, "unknown class 156. Expected 000 to"),
-    "a name without a class": ({"usr_1/letter.tiff": picture()}, "the name tells no class"),
-    "numbers without truth": ({"00000.tiff": picture()}, r"missing .*without a line: \[0\]"),
+    "an unknown class": ({"usr_1/156t01.tiff": letter()}, "unknown class 156. Expected 000 to"),
+    "a name without a class": ({"usr_1/letter.tiff": letter()}, "the name tells no class"),
+    "numbers without truth": ({"00000.tiff": letter()}, r"missing .*without a line: \[0\]"),
     "a truth too short": (numbered_files("0 0\n1 154\n"), r"without a line: \[2\]"),
     "a truth too long": (numbered_files("0 0\n1 1\n2 2\n3 3\n"), r"without an image: \[3\]"),
     "a truth of another kind": (numbered_files("class,file\n"), "is not a line of the form"),
     "an unknown class in the truth": (numbered_files("0 200\n"), "unknown class 200"),
     "nothing": ({"readme.txt": b"hello"}, "holds no images"),
-    "a path that climbs out": ({"../usr_1/000t01.tiff": picture()}, "climb out of the folder"),
-    "an absolute path": ({"/usr_1/000t01.tiff": picture()}, "climb out of the folder"),
+    "a path that climbs out": ({"../usr_1/000t01.tiff": letter()}, "climb out of the folder"),
+    "an absolute path": ({"/usr_1/000t01.tiff": letter()}, "climb out of the folder"),
     "a huge file": (
         {"usr_1/000t01.tiff": bytes(archive.MOST_FILE_BYTES + 1)},
         "more than 1,000,000",
     ),
-    "a picture bomb": ({"usr_1/000t01.tiff": picture(2_001, 2_000)}, "2001 × 2000 pixels"),
+    "too many files": ({f"{i}.tiff": letter() for i in range(7)}, "more than 6 files"),
+    "a picture bomb": ({"usr_1/000t01.tiff": letter(2_001, 2_000)}, "2001 × 2000 pixels"),
 }
 
 
 @NAMED
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_bad_input_has_one_clear_error(tmp_path, what, kind):
+def test_bad_input_has_one_clear_error(tmp_path, monkeypatch, what, kind):
+    monkeypatch.setattr(archive, "MOST_FILES", 6)
     files, message = BAD[what]
-    source = archive_of(tmp_path, files, kind)
+    source = packed(tmp_path / f"letters.{kind}", files)
     with pytest.raises(DataError, match=message) as caught:
         read_characters(source, 32)
     assert str(source) in str(caught.value)
@@ -160,8 +135,8 @@ def test_bad_input_has_one_clear_error(tmp_path, what, kind):
 @NAMED
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
 def test_archives_that_are_truncated_or_none_at_all(tmp_path, kind):
-    files = {"usr_7/000t01.tiff": picture(), "noise.bin": os.urandom(50_000)}
-    path = archive_of(tmp_path, files, kind)
+    files = {"usr_7/000t01.tiff": letter(), "noise.bin": os.urandom(50_000)}
+    path = packed(tmp_path / f"letters.{kind}", files)
     for content in (path.read_bytes()[:-20_000], b"hello"):
         path.write_bytes(content)
         with pytest.raises(DataError, match="damaged archive"):
@@ -181,11 +156,12 @@ def test_links_in_an_archive_are_not_followed(tmp_path):
         read_characters(tmp_path / "linked.tar.gz")
 
 
-@NAMED
-def test_too_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MOST_FILES", 3)
-    with pytest.raises(DataError, match="more than 3 files"):
-        read_characters(archive_of(tmp_path, {f"{i}.tiff": picture() for i in range(4)}))
+def test_damaged_images_with_a_ground_truth(tmp_path, monkeypatch):
+    path = packed(tmp_path / "letters.zip", numbered_files() | {"test/00001.tiff": b""})
+    with pytest.raises(DataError, match="1 of the 3 images"):
+        read_characters(path, 32)
+    monkeypatch.setenv("NBHELPERS_DAMAGED", "skip")
+    assert read_characters(path, 32).labels.tolist() == [0, 42]
 
 
 def test_thin_and_fat_pens_come_out_alike():
@@ -214,34 +190,19 @@ def test_unknown_proportions():
         tamil.read_characters("nowhere", proportions="squeezed")
 
 
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """A mirror with small archives: 12 writers to learn from, 12 pictures without writers."""
+@promise.data("No image stands in two splits; Tamil writers in training and validation differ")
+def test_both_splits_from_a_mirror(tmp_path, monkeypatch, capsys):
+    """Of 12 writers to learn from, and 24 pictures without writers."""
     keys = [(w, c, t) for w in range(1, 13) for c in (0, 1) for t in (1, 2)]
-    pictures = {key: picture(90 + key[0], 60, mark=8 * key[1]) for key in keys}
+    pictures = {key: letter(90 + key[0], 60, mark=8 * key[1]) for key in keys}
     train = {f"train/usr_{w}/{c:03}t{t:02}.tiff": pictures[w, c, t] for w, c, t in keys}
     test = {f"test/{i:05}.tiff": pictures[key] for i, key in enumerate(keys[::4] + keys[2::4])}
     truth = "".join(f"{i:05} {i // 12}\n" for i in range(24))
     test |= {"test/ground_truth.txt": truth.encode()}
-    folder = tmp_path / "mirror" / "hpl-tamil"
-    for part, files, notice in (("TRAIN", train, "please cite"), ("TEST", test, "")):
-        path = archive_of(tmp_path, files).rename(tmp_path / f"{part}.tar.gz")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        published = sources.Archive(f"hpl-tamil/{part}.tar.gz", f"sha256:{digest}", (), notice)
-        monkeypatch.setattr(archive, part, (published,))
-        folder.mkdir(parents=True, exist_ok=True)
-        path.rename(folder / path.name)
-    monkeypatch.setenv("NBHELPERS_MIRROR", str(folder.parent))
-    monkeypatch.setenv("NB_PROFILE", "quick")
-    return folder
-
-
-@pytest.mark.promise(
-    "Data", "No image stands in two splits; Tamil writers in training and validation differ"
-)
-def test_both_splits_from_a_mirror(mirror, capsys):
+    mirror_letters(tmp_path / "mirror", monkeypatch, TRAIN=train, TEST=test)
     official = tamil.tamil(profile.current(), side=32)
-    assert capsys.readouterr().out == "hpl-tamil/TRAIN.tar.gz: please cite\n", "when it is fetched"
+    cited = [f"hpl-tamil/{part}.tar.gz: please cite" for part in ("TRAIN", "TEST")]
+    assert capsys.readouterr().out.splitlines() == cited, "when they are fetched"
     assert official.source == "full" and official.test.writers is None
     apart = [set(split.writers.tolist()) for split in (official.train, official.validation)]
     assert not apart[0] & apart[1] and len(apart[0] | apart[1]) == 12

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import promise
 import pytest
 from nbval.plugin import get_sanitize_patterns
 from tiny_project import write
@@ -36,9 +37,7 @@ display({{"image/png": picture, "text/plain": f"an object at {{hex(id(picture))}
 DRAWN_TIMES = "import time; print(time.perf_counter_ns())"
 
 
-@pytest.mark.promise(
-    "Results", "`make verify`: executed twice from scratch, notebooks give the same, times aside"
-)
+@promise.results("`make verify`: executed twice from scratch, notebooks give the same, times aside")
 def test_a_notebook_that_gives_the_same_again_passes(project):
     record = RECORD.format(confidence=0.5, name="01_same")
     write(project, _01_same=[SCRATCH, record, TIMES, PICTURE.format(content=7), DRAWN_TIMES])
@@ -53,9 +52,7 @@ def test_a_notebook_that_gives_the_same_again_passes(project):
     assert outcome == {"01_same, smoke": 0}
 
 
-@pytest.mark.promise(
-    "Results", "`make verify` finds an output or a record that comes out differently"
-)
+@promise.results("`make verify` finds an output or a record that comes out differently")
 def test_what_comes_out_differently_is_found(project, capfd):
     write(
         project,
