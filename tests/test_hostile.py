@@ -21,7 +21,7 @@ import pytest
 import tiny_project
 from nbformat import v4
 from PIL import Image
-from test_project import PACKAGES, modules
+from source import PACKAGES, modules
 
 from course import execute, readme, stamp
 from course.__main__ import main

@@ -16,7 +16,7 @@ import torch
 import yaml
 from as_files import letter, mirror_letters
 from small_models import noise
-from test_project import PACKAGES, modules
+from source import PACKAGES, modules
 from tiny_project import write
 from torch import nn
 

@@ -14,6 +14,7 @@ import in_python
 import promise
 import pytest
 from packaging.requirements import Requirement
+from source import PACKAGES, modules
 
 from course import doctor, promises, readme, results
 from course.__main__ import main
@@ -210,17 +211,6 @@ def test_workflows_use_github_s_own_actions_and_name_them_by_hash():
 
 
 # ------------------------------------------------------------------------------- how much there is
-
-
-PACKAGES = "nbhelpers/**/*.py", "handwriting/**/*.py", "course/**/*.py"
-
-
-def modules(*patterns):
-    return {
-        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-        for pattern in patterns
-        for path in sorted(ROOT.glob(pattern))
-    }
 
 
 def lines(texts):
