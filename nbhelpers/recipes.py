@@ -80,7 +80,7 @@ def train(
     epochs: int | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
-    """Train the model of `recipe`, one of `MNIST` or `TAMIL`; return it and what was measured.
+    """Train the model of `recipe`, without label smoothing; return it and what was measured.
 
     `seed` is that of the initial weights, the order of the images and their changes; `run` says for
     how many epochs unless `epochs` does; `checkpoint` is a folder, as in `training.fit`.
