@@ -22,24 +22,29 @@ class SmallMapConv2d(nn.Conv2d):
         """Return what `nn.Conv2d` would, up to rounding: `[b, out_channels, height, width]`."""
         (rows, columns), (top, left) = self.kernel_size, self.padding
         down, right = self.stride
-        height = (images.shape[2] + 2 * top - rows) // down + 1
-        width = (images.shape[3] + 2 * left - columns) // right + 1
+        deep, wide = images.shape[2:]
+        height = (deep + 2 * top - rows) // down + 1
+        width = (wide + 2 * left - columns) // right + 1
         if not images.is_cpu or max(height, width) > 4 or torch.compiler.is_exporting():
             return super().forward(images)
         if self.groups > 1:
-            places = _places(images.shape[2:], self.kernel_size, self.stride, self.padding)
+            places = _places((deep, wide), self.kernel_size, self.stride, self.padding)
             matrices = self.weight.flatten(1) @ places.to(self.weight)
             seen = images.transpose(0, 1).flatten(2)
             result = seen @ matrices.unflatten(1, (seen.shape[2], -1))
             return result.unflatten(2, (height, width)).transpose(0, 1)
-        if images.shape[2:] == (1, 1):  # all else of the kernel meets padding
-            return functional.linear(images.flatten(1), self.weight[:, :, top, left], self.bias)[
-                :, :, None, None
-            ]
+        kernel = self.weight.permute(0, 2, 3, 1)
+        begin = [(top - y * down, left - x * right) for y in range(height) for x in range(width)]
+        if all(0 <= y <= rows - deep and 0 <= x <= columns - wide for y, x in begin):
+            # Each place sees the whole image; so the padding around it can be left out.
+            kernel = kernel.to(images.dtype)  # once, where autocast would do it for each part
+            parts = [kernel[:, y : y + deep, x : x + wide].flatten(1) for y, x in begin]
+            bias = self.bias if self.bias is None else self.bias.repeat(len(begin))
+            result = functional.linear(images.permute(0, 2, 3, 1).flatten(1), torch.cat(parts), bias)
+            return result.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)
         padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
-        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
         seen = _Patches.apply(padded, self.kernel_size, self.stride)
-        return functional.linear(seen, kernel, self.bias).permute(0, 3, 1, 2)
+        return functional.linear(seen, kernel.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 @functools.cache
