@@ -138,16 +138,13 @@ def record(
         part: a word for the file's name, where a notebook has results on a second data set.
         more: what else was measured, by name; anything that JSON can hold.
     """
+    about = {"name": dataset.name, "source": dataset.source}
+    about |= {part: len(getattr(dataset, part)) for part in ("train", "validation", "test")}
     entry = {
         "notebook": notebook,
         "profile": run.name,
         "device": run.device.type,
-        "data": {
-            "name": dataset.name,
-            "source": dataset.source,
-            **{part: len(getattr(dataset, part)) for part in ("train", "validation", "test")},
-            "fingerprint": dataset.fingerprint,
-        },
+        "data": about | {"fingerprint": dataset.fingerprint},
         "models": [{n: getattr(one, n) for n in (*_NUMBERS, "in_band")} for one in results],
         **more,
         "environment": environment(run),

@@ -13,9 +13,8 @@ Pair = tuple[int, int]
 class SmallMapConv2d(nn.Conv2d):
     """A convolution that is computed as one matrix product where its output is at most 4×4.
 
-    Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and there torch's own
-    convolution is slow on a CPU, most of all in bfloat16, or where each channel has its own kernel
-    (depthwise): there it is one small product a channel. On a GPU it is left alone.
+    Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and torch's own is slow
+    there on a CPU. A depthwise one is a small product a channel. On a GPU it is left alone.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -33,16 +32,16 @@ class SmallMapConv2d(nn.Conv2d):
             seen = images.transpose(0, 1).flatten(2)
             result = seen @ matrices.unflatten(1, (seen.shape[2], -1))
             return result.unflatten(2, (height, width)).transpose(0, 1)
-        kernel = self.weight.permute(0, 2, 3, 1)
+        kernel, last = self.weight.permute(0, 2, 3, 1), images.permute(0, 2, 3, 1)
         begin = [(top - y * down, left - x * right) for y in range(height) for x in range(width)]
         if all(0 <= y <= rows - deep and 0 <= x <= columns - wide for y, x in begin):
             # Each place sees the whole image; so the padding around it can be left out.
             kernel = kernel.to(images.dtype)  # once, where autocast would do it for each part
             parts = [kernel[:, y : y + deep, x : x + wide].flatten(1) for y, x in begin]
             bias = self.bias if self.bias is None else self.bias.repeat(len(begin))
-            result = functional.linear(images.permute(0, 2, 3, 1).flatten(1), torch.cat(parts), bias)
+            result = functional.linear(last.flatten(1), torch.cat(parts), bias)
             return result.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)
-        padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+        padded = functional.pad(last, (0, 0, left, left, top, top))
         seen = _Patches.apply(padded, self.kernel_size, self.stride)
         return functional.linear(seen, kernel.flatten(1), self.bias).permute(0, 3, 1, 2)
 
@@ -50,10 +49,7 @@ class SmallMapConv2d(nn.Conv2d):
 @functools.cache
 @torch.inference_mode(False)  # what is made in that mode cannot be trained with
 def _places(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> torch.Tensor:
-    """Return float32 `[numbers of a kernel, inputs * outputs]`, 1 where one takes one to the other.
-
-    A channel's kernel times this is the matrix of that channel's convolution.
-    """
+    """Return what makes a channel's kernel its matrix: `[numbers, inputs * outputs]` of 0 and 1."""
     one_pixel = torch.eye(size[0] * size[1]).view(-1, 1, *size)
     one_number = torch.eye(kernel[0] * kernel[1]).view(-1, 1, *kernel)
     found = functional.conv2d(one_pixel, one_number, stride=stride, padding=padding)

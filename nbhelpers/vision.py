@@ -247,6 +247,7 @@ def learner(
     Raises:
         ValueError: `weights` are of another architecture.
     """
+    gc.collect()  # earlier learners, which refer to themselves, leave their memory
     if weights.architecture not in (None, architecture):
         raise ValueError(f"The weights are of {weights.architecture}, the model is {architecture}.")
     # fastai's own Adam takes up to a quarter of an epoch on a CPU; this, set alike, a third of it.
