@@ -46,6 +46,7 @@ class Look:
     kind: Kind  # of paper
     onto: np.ndarray  # `[3, 3]`, from the view's pixels to shares of the whole picture
     soft: bool  # whether part of the ink is without a clear edge, as a shadow's
+    left_out: np.ndarray  # bool `[h, w]`, marks that are not of the character: a ring, a line
 
     def within(self, box: np.ndarray) -> tuple[float, ...]:
         """Return where a box of the ink lies: left, top, right, bottom, as shares, 0 to 1."""
@@ -176,16 +177,21 @@ def _closer(look: Look) -> np.ndarray:
     if scale < 1.3 or longer >= NEAR:
         return look.ink
     box = (look.box + 0.4 * longer * np.array([-1, -1, 1, 1])) * scale
-    near = look.view.crop(np.clip(box, 0, [*look.view.size] * 2).round().astype(int).tolist())
+    box = np.clip(box, 0, [*look.view.size] * 2).round()
+    near = look.view.crop(box.astype(int).tolist())
+    there = np.minimum(box / scale, [*look.left_out.shape[::-1]] * 2).tolist()
+    left_out = Image.fromarray(look.left_out).resize(within(near, WORKING).size, box=there)
     with contextlib.suppress(InkError):
-        closer = _look((near, look.onto), WORKING, look.kind)
+        closer = _look((near, look.onto), WORKING, look.kind, left_out=np.asarray(left_out))
         if closer.doubt <= TOO_MUCH:
             return closer.ink
     return look.ink  # what was seen from afar will do
 
 
-def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
-    """Find the ink of one or `many` characters in a view of at most `longest` pixels a side."""
+def _look(
+    seen: View, longest: int, kind: Kind, many: bool = False, left_out: np.ndarray | None = None
+) -> Look:
+    """Find the ink of one or `many` characters, not `left_out`, at most `longest` pixels a side."""
     view, onto = seen
     picture = within(view, longest)
     plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
@@ -201,16 +207,14 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     if noise > 1:
         strength = ndimage.gaussian_filter(strength, 0.7)
         noise = _noise(strength, limit)
-    inked = _mask(strength, noise, rough or wide is not None)
+    inked = _mask(strength, noise, rough or wide is not None, left_out)
     mask, pen, doubt = character(inked, many)
     level = float(np.median(strength[mask & inked]))
     strength[mask & ~inked] = level  # the inside of an outline
     box = bounds(mask)
-    steepest, soft = _edge(
-        *(values[box[1] : box[3], box[0] : box[2]] for values in (mask, strength))
-    )
-    if soft:  # part of it is a shadow
-        doubt = max(doubt, 0.35)
+    around = np.s_[box[1] : box[3], box[0] : box[2]]
+    steepest, soft = _edge(mask[around], strength[around])
+    doubt = max(doubt, 0.35 * soft)  # part of it is a shadow
     free = not rim(mask).any()
     largest = np.bincount(ndimage.label(mask, EIGHT)[0].ravel())[1:].max()
     if rough and (steepest < 0.18 * level or not free or largest < SPECK):
@@ -226,7 +230,8 @@ def _look(seen: View, longest: int, kind: Kind, many: bool = False) -> Look:
     ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
     if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
         doubt = max(doubt, 0.2)  # it deserves a finer look
-    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto, soft)
+    left_out = ndimage.maximum_filter(inked & ~mask, 5) & ~ndimage.maximum_filter(mask, 3)
+    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto, soft, left_out)
 
 
 def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:
@@ -315,8 +320,8 @@ def _strength(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
     return strength
 
 
-def _mask(strength: np.ndarray, noise: float, rough: bool = False) -> np.ndarray:
-    """Divide ink from paper and from ruled lines; return bool `[h, w]`."""
+def _mask(strength: np.ndarray, noise: float, rough: bool, out: np.ndarray | None) -> np.ndarray:
+    """Divide ink from paper, ruled lines and marks left `out`; return bool `[h, w]`."""
     ruled = _ruled_lines(strength, noise)
     free = strength.ravel() if ruled is None else strength[~ruled]
     few = min(30, 1 + free.size // 200)  # the smallest character that counts
@@ -333,7 +338,11 @@ def _mask(strength: np.ndarray, noise: float, rough: bool = False) -> np.ndarray
         mask = apply_hysteresis_threshold(strength, 0.6 * level, 0.95 * level)
     else:
         mask = strength > max(3 * noise, 0.45 * level)
-    return mask if ruled is None else _across(mask, ruled, strength, level)
+    mask = mask if ruled is None else _across(mask, ruled, strength, level)
+    if out is not None:  # each mark as a whole, or not at all
+        parts, count = ndimage.label(mask, EIGHT)
+        mask &= (ndimage.mean(out, parts, range(count + 1)) < 0.5)[parts]
+    return mask
 
 
 def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:

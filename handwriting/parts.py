@@ -57,7 +57,7 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas = np.bincount(parts.ravel())
     areas[0] = 0
     boxes = ndimage.find_objects(parts)
-    areas[_surroundings(parts, areas, boxes)] = 0
+    areas[_surroundings(parts, areas, boxes, many)] = 0
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
@@ -135,7 +135,7 @@ def _underlines(
     kept = np.flatnonzero(areas)
     top, left, bottom, right = np.array([box_of(boxes[part - 1]) for part in kept]).T
     wide = right - left
-    flat = (bottom - top < 0.25 * wide) & (areas[kept] < 1.5 * pen * wide)
+    flat = (bottom - top < 0.25 * wide) & (areas[kept] < 2.6 * pen * wide)  # two that touch, too
     if flat.all():
         return kept[:0]
     flat &= wide > 1.2 * (right[~flat].max() - left[~flat].min())
@@ -227,35 +227,36 @@ def _is_plate(kept: np.ndarray) -> bool:
 
 
 def _surroundings(
-    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]]
+    parts: np.ndarray, areas: np.ndarray, boxes: list[tuple[slice, slice]], many: bool
 ) -> np.ndarray:
     """Return the parts along the edge (a table, a thumb, holes) if a character stands free."""
     edges = (parts[0], parts[-1], parts[:, 0], parts[:, -1])
     touching = np.max([np.bincount(side, minlength=len(areas)) / len(side) for side in edges], 0)
-    sides_of = np.array([(0, 0), *((b[2] - b[0], b[3] - b[1]) for b in map(box_of, boxes))])
-    sizes, thin = sides_of.max(1), sides_of.min(1) < 0.04 * max(parts.shape)
-    free = (touching == 0) & (sizes > 0.15 * max(parts.shape))
-    inside = areas[free].max(initial=0)
-    longest = sizes[free].max(initial=0)
-    along = (touching > 0.4) & (areas < 50 * inside)
+    corners, shape = np.pad([box_of(box) for box in boxes], ((1, 0), (0, 0))), np.array(parts.shape)
+    low, high = corners[:, :2], corners[:, 2:]
+    sizes, narrow = (high - low).max(1), (high - low).min(1)
+    near = ((high <= 0.08 * shape) | (low >= 0.92 * shape)).any(1) & (not many)
+    strip = near & (narrow < min(0.025 * max(shape), 7)) & (sizes > 4 * narrow)  # of a dark border
+    free = (touching == 0) & (sizes > 0.15 * max(shape)) & ~strip
+    if not free.any():
+        return np.zeros(0, int)
+    longest = sizes[free].max()
+    along = (touching > 0.4) & (areas < 50 * areas[free].max())
     if _sides(parts) < 3:  # else the picture was cut around the character
-        along |= (touching > 0) & ((sizes < 2 * longest) | (thin & (longest > 0)))
-    if longest:
-        along |= _holes(parts.shape, areas, boxes)
-    return np.flatnonzero(along)
+        along |= (touching > 0) & ((sizes < 2 * longest) | (narrow < 0.04 * max(shape)))
+    away = np.maximum(low - high[free].max(0), low[free].min(0) - high).max(1)
+    along |= (strip | (near & (touching > 0))) & (away > 0.25 * longest)
+    return np.flatnonzero(along | _holes(parts.shape, areas, corners))
 
 
-def _holes(
-    shape: tuple[int, int], areas: np.ndarray, boxes: list[tuple[slice, slice]]
-) -> np.ndarray:
+def _holes(shape: tuple[int, ...], areas: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Return which parts, bool `[n]`, stand in a row along an edge: many alike, or two discs."""
     found = np.zeros(len(areas), bool)
-    corners = np.pad([box_of(box) for box in boxes], ((1, 0), (0, 0)))
     middles, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     sizes = sides.max(1)
     small = (sizes > 0) & (sizes < 0.12 * max(shape))
     # A dot that a pen makes may be a disc, but not two alike, far apart.
-    round_ = (sides.min(1) > 0.8 * sizes) & (np.abs(areas / (0.785 * sizes**2 + 1) - 0.95) < 0.2)
+    round_ = (sides.min(1) > 0.75 * sizes) & (np.abs(areas / (0.785 * sizes**2 + 1) - 0.95) < 0.2)
     for axis in (0, 1):  # rows, columns
         near = np.minimum(middles[:, axis], shape[axis] - middles[:, axis]) < 0.15 * shape[axis]
         for part in np.flatnonzero(small & near):
@@ -282,17 +283,30 @@ def _outside_frame(
         mask = place == outer
         inside = ndimage.binary_fill_holes(mask) & ~mask
         there = np.bincount(place[inside], minlength=len(areas))
-        if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.25 * inside.sum():
+        gap = not there[1:].any() and (place[~mask] > 0).any()
+        if gap:  # the ends of its line may not meet
+            inside = _shut(mask, 0.05 * max(place.shape)) & ~mask
+            there = np.bincount(place[inside], minlength=len(areas))
+        if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.4 * inside.sum():
             continue
         hull = hull_of(mask)
         area = max(1.0, area_of(hull))
-        held = max(_longer(boxes[part]) for part in np.flatnonzero(there[1:]))
-        ring = (inside | mask).sum() > 0.92 * area and held > 0.3 * max(place.shape)
-        if ring or area_of(quadrilateral(hull)) > 0.88 * area:
+        held = max(side.stop - side.start for k in np.flatnonzero(there[1:]) for side in boxes[k])
+        large = held > 0.3 * max(place.shape)
+        ring = large and (inside | mask).sum() > 0.92 * area
+        if ring or ((large or not gap) and area_of(quadrilateral(hull)) > 0.88 * area):
             frames.append(outer)
             within += there
     within[[0, *frames]] = 0
     return np.flatnonzero(within < areas) if within.any() else np.zeros(0, int)
+
+
+def _shut(mask: np.ndarray, reach: float) -> np.ndarray:
+    """Return a mask bool `[h, w]` and all that is in it, as if gaps of twice `reach` were none."""
+    margin = int(reach) + 2
+    wide = ndimage.distance_transform_edt(~np.pad(mask, margin)) <= reach
+    whole = ndimage.distance_transform_edt(ndimage.binary_fill_holes(wide)) > reach
+    return whole[margin:-margin, margin:-margin]
 
 
 def _framed(
@@ -322,7 +336,3 @@ def box_of(slices: tuple[slice, slice]) -> np.ndarray:
     """Return top, left, bottom, right."""
     rows, columns = slices
     return np.array([rows.start, columns.start, rows.stop, columns.stop])
-
-
-def _longer(slices: tuple[slice, slice]) -> int:
-    return max(side.stop - side.start for side in slices)

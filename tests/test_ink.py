@@ -101,12 +101,11 @@ def letter(text, longer=130):
 @pytest.mark.parametrize("text", ["அ", "கு", "ம்", "ஷீ", "ஃ"])
 def test_a_letter_comes_out_as_the_importer_makes_it(text):
     original = letter(text)
-    imported = torch.from_numpy(
-        shapes.placed(ImageOps.invert(original.convert("L")), 64, "adapted")
-    )
+    grey = original.convert("L")
+    imported = torch.from_numpy(shapes.placed(ImageOps.invert(grey), 64, "adapted"))
     assert far_apart(to_tamil(original).normalised, imported) < 0.25
     # the same letter with a pen three times as wide, larger, and in a frame
-    bold = original.convert("L").resize([4 * side for side in original.size])
+    bold = grey.resize([4 * side for side in grey.size])
     bold = bold.filter(ImageFilter.MinFilter(17))
     framed = Image.new("L", (bold.width + 200, bold.height + 150), 255)
     framed.paste(bold, (60, 90))
@@ -116,8 +115,7 @@ def test_a_letter_comes_out_as_the_importer_makes_it(text):
 def test_dots_are_kept_and_dirt_is_not():
     def with_dot(radius, at):
         picture = drawn(size=(300, 320), shift=(60, 100))
-        x, y = at
-        ImageDraw.Draw(picture).ellipse((x - radius, y - radius, x + radius, y + radius), "black")
+        ImageDraw.Draw(picture).circle(at, radius, "black")
         return to_mnist(picture).crop
 
     plain = to_mnist(drawn(size=(300, 320), shift=(60, 100))).crop.shape
@@ -175,17 +173,12 @@ def test_files_bytes_and_open_pictures_are_the_same(form, reference, tmp_path):
 @SAME
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
-    ("orientation", "stored"),
-    [
-        (3, Image.Transpose.ROTATE_180),
-        (6, Image.Transpose.ROTATE_90),
-        (5, Image.Transpose.TRANSPOSE),
-    ],
-)  # fmt: skip
+    ("orientation", "stored"), [(3, "ROTATE_180"), (6, "ROTATE_90"), (5, "TRANSPOSE")]
+)
 def test_a_phone_turned_is_turned_back(form, orientation, stored, reference):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    content = encoded(drawn().transpose(stored), form, exif=exif)
+    content = encoded(drawn().transpose(Image.Transpose[stored]), form, exif=exif)
     assert far_apart(to_mnist(content).normalised, reference) < 0.06
 
 
@@ -218,9 +211,19 @@ def test_lines_as_dark_as_the_ink_are_removed(reference):
     assert far_apart(to_mnist(picture).normalised, reference) < 0.25
 
 
-def test_a_table_at_the_edge_is_not_the_character(reference):
+MARKS = {
+    "table at the edge": ("polygon", [(0, 0), (50, 0), (40, 400), (0, 400)], "#5a4030"),
+    "ring whose ends do not meet": ("arc", (95, 90, 305, 310), 20, 370, "black", 7),
+    "underline seen from closer": ("line", (105, 253, 255, 259), "black", 11),
+    "strip of a scan's border": ("line", (4, 50, 4, 340), "black", 4),
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_marks_around_the_character_are_not_of_it(mark, reference):
     picture = drawn(size=(400, 400), shift=(100, 100))
-    ImageDraw.Draw(picture).polygon([(0, 0), (50, 0), (40, 400), (0, 400)], "#5a4030")
+    draw, *how = MARKS[mark]
+    getattr(ImageDraw.Draw(picture), draw)(*how)
     assert far_apart(to_mnist(picture).normalised, reference) < 0.2
 
 

@@ -110,7 +110,7 @@ def photos():
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
     ringed, boxed = (Image.fromarray(drawn([pad._three()], 30)).resize((280, 280)) for _ in "12")
-    ImageDraw.Draw(ringed).ellipse((8, 8, 272, 272), outline="black", width=7)
+    ImageDraw.Draw(ringed).arc((8, 8, 272, 272), 20, 370, "black", 7)
     ImageDraw.Draw(boxed).rectangle((30, 20, 250, 260), outline="black", width=5)
     hollow, noise = Image.new("L", (300, 360), 255), np.random.default_rng(0)
     seven = [(60, 60), (240, 60), (240, 100), (140, 310), (90, 310), (180, 105), (60, 105)]

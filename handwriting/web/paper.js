@@ -146,7 +146,7 @@ function cornersOf({ width, height, data }) {
 }
 
 /** Return the ink of a small character in a large view, seen from closer. */
-function closer({ ink, box, view, kind, onto }) {
+function closer({ ink, box, view, kind, onto, leftOut }) {
   const scale = longer(view[0]) / longer(ink);
   const size = Math.max(...sidesOf(box));
   if (scale < 1.3 || size >= NEAR) return ink;
@@ -159,13 +159,26 @@ function closer({ ink, box, view, kind, onto }) {
     bottom: round(bounded((box.bottom + room) * scale, height)),
   };
   try {
-    const colours = view.map((colour) => cropped(colour, near));
-    const look = lookAt({ colours, onto }, WORKING, kind);
+    const seen = { colours: view.map((colour) => cropped(colour, near)), onto };
+    const like = smaller(seen, WORKING)[0];
+    const look = lookAt(seen, WORKING, kind, false, enlargedPart(leftOut, near, scale, like));
     if (look.doubt <= TOO_MUCH) return look.ink;
   } catch (error) {
     if (!(error instanceof InkError)) throw error; // what was seen from afar will do
   }
   return ink;
+}
+
+/** Return the part of a mask that `box` shows, `scale` times as large, at the size of `like`. */
+function enlargedPart(mask, box, scale, like) {
+  const [left, top] = [box.left / scale, box.top / scale];
+  const wide = Math.min(box.right / scale, mask.width) - left;
+  const high = Math.min(box.bottom / scale, mask.height) - top;
+  return mapped(like, (_, i) => {
+    const x = Math.trunc(left + ((i % like.width) + 0.5) * (wide / like.width));
+    const y = Math.trunc(top + (Math.floor(i / like.width) + 0.5) * (high / like.height));
+    return mask.data[y * mask.width + x];
+  });
 }
 
 /** Return red, green and blue. */
@@ -181,12 +194,12 @@ function planes({ width, height, data }) {
 }
 
 /**
- * Find the ink of one or `many` characters in a view of at most `longest` pixels a side.
+ * Find the ink of one or `many` characters, `leftOut` apart, at most `longest` pixels a side.
  *
  * The paper is a smooth surface; or that with a relief, as if crumpled, "rough"; or what is around
  * dark strokes, "thick" or "thin" ones, with the edge of a shadow across it; or of one colour.
  */
-function lookAt(seen, longest, kind, many = false) {
+function lookAt(seen, longest, kind, many = false, leftOut = null) {
   const { colours: view, onto } = seen;
   const colours = smaller(seen, longest);
   const [plain, rough, wide] = [Array.isArray(kind), kind === "rough", STROKES[kind]];
@@ -198,7 +211,7 @@ function lookAt(seen, longest, kind, many = false) {
     strength = gaussian(strength, 0.7);
     noise = noiseOf(strength, limit);
   }
-  const inked = maskOf(strength, noise, rough || wide > 0);
+  const inked = without(leftOut, maskOf(strength, noise, rough || wide > 0));
   const { mask, pen, doubt: before } = character(inked, many);
   let doubt = before;
   const both = mapped(mask, (kept, i) => kept && inked.data[i]).data;
@@ -228,7 +241,19 @@ function lookAt(seen, longest, kind, many = false) {
   if (Math.max(...sidesOf(box)) < LEAST * longest && longer(view[0]) > 1.3 * longest) {
     doubt = Math.max(doubt, 0.2); // it deserves a finer look
   }
-  return { ink, box, doubt, view, kind, onto, soft };
+  const others = largestNear(mapped(inked, (inside, i) => inside && !mask.data[i]), 2);
+  const kept = largestNear(mask, 1).data;
+  const out = mapped(others, (inside, i) => inside && !kept[i]);
+  return { ink, box, doubt, view, kind, onto, soft, leftOut: out };
+}
+
+/** Return a mask without the marks of which half is `leftOut`. */
+function without(leftOut, inked) {
+  if (!leftOut) return inked;
+  const { parts, areas } = labelled(inked);
+  const counts = areas.map(() => 0);
+  parts.data.forEach((part, i) => (counts[part] += leftOut.data[i] ? 1 : 0));
+  return mapped(parts, (part) => part && counts[part] < 0.5 * areas[part]);
 }
 
 /** Return a view's colours at most `longest` pixels a side; they are kept for the next look. */

@@ -46,7 +46,7 @@ export function character(mask, many = false) {
   const { parts, areas, boxes } = labelled(mask);
   const drop = (unwanted) => unwanted.forEach((part) => (areas[part] = 0));
   if (areas.length === 1) throw refused("unclear");
-  drop(surroundings(parts, areas, boxes));
+  drop(surroundings(parts, areas, boxes, many));
   drop(outsideFrame(parts, areas, boxes));
   if (!most(areas)) throw refused("unclear");
   const main = areas.indexOf(most(areas));
@@ -134,7 +134,7 @@ function underlines(areas, boxes, pen, { width, height }) {
   const kept = numbers(areas).filter((part) => areas[part]);
   const wide = (part) => sidesOf(boxes[part])[0];
   let flat = kept.filter((part) =>
-    sidesOf(boxes[part])[1] < 0.25 * wide(part) && areas[part] < 1.5 * pen * wide(part));
+    sidesOf(boxes[part])[1] < 0.25 * wide(part) && areas[part] < 2.6 * pen * wide(part));
   if (flat.length === kept.length) return [];
   const others = () => kept.filter((part) => !flat.includes(part)).map((part) => boxes[part]);
   const right = Math.max(...others().map((box) => box.right));
@@ -235,7 +235,7 @@ function isPlate(kept) {
 }
 
 /** Return the parts along the edge (a table, a thumb, holes) if a character stands free. */
-function surroundings(parts, areas, boxes) {
+function surroundings(parts, areas, boxes, many) {
   const { width, height, data } = parts;
   const touching = areas.map(() => 0);
   const side = (length, at) => {
@@ -249,17 +249,38 @@ function surroundings(parts, areas, boxes) {
   side(height, (y) => (y + 1) * width - 1);
   const all = numbers(areas);
   const size = (part) => Math.max(...sidesOf(boxes[part]));
-  const thin = (part) => Math.min(...sidesOf(boxes[part])) < 0.04 * longer(parts);
-  const free = all.filter((part) => !touching[part] && size(part) > 0.15 * longer(parts));
+  const narrow = (part) => Math.min(...sidesOf(boxes[part]));
+  const near = (part) => {
+    const { left, top, right, bottom } = boxes[part];
+    const low = left >= 0.92 * width || top >= 0.92 * height;
+    return !many && (low || right <= 0.08 * width || bottom <= 0.08 * height);
+  };
+  // Of a dark border.
+  const strip = (part) => near(part) && narrow(part) < Math.min(0.025 * longer(parts), 7)
+    && size(part) > 4 * narrow(part);
+  const free = all.filter((part) =>
+    !touching[part] && size(part) > 0.15 * longer(parts) && !strip(part));
+  if (!free.length) return [];
   const inside = most(free.map((part) => areas[part]));
   const longest = most(free.map(size));
+  const ends = (pick, key) => pick(...free.map((part) => boxes[part][key]));
+  const around = {
+    left: ends(Math.min, "left"), top: ends(Math.min, "top"),
+    right: ends(Math.max, "right"), bottom: ends(Math.max, "bottom"),
+  };
+  const away = (part) => {
+    const { left, top, right, bottom } = boxes[part];
+    return Math.max(
+      left - around.right, around.left - right, top - around.bottom, around.top - bottom);
+  };
   const cutAround = sum(reaches(parts)) > 2; // the picture, around the character
   const along = all.filter((part) => {
     if (touching[part] > 0.4 && areas[part] < 50 * inside) return true;
-    if (cutAround || !touching[part]) return false;
-    return size(part) < 2 * longest || (thin(part) && longest > 0);
+    const slight = size(part) < 2 * longest || narrow(part) < 0.04 * longer(parts);
+    if (!cutAround && touching[part] && slight) return true;
+    return (strip(part) || (near(part) && touching[part])) && away(part) > 0.25 * longest;
   });
-  return longest ? [...along, ...holes(parts, areas, boxes)] : along;
+  return [...along, ...holes(parts, areas, boxes)];
 }
 
 /** Return the parts that stand in a row along an edge: many alike, or two discs. */
@@ -268,7 +289,7 @@ function holes({ width, height }, areas, boxes) {
     const [size, shorter] = [Math.max(right - left, bottom - top), Math.min(right - left, bottom - top)];
     // A dot that a pen makes may be a disc, but not two alike, far apart.
     const filling = Math.abs(areas[i + 1] / (0.785 * size ** 2 + 1) - 0.95);
-    const round = shorter > 0.8 * size && filling < 0.2;
+    const round = shorter > 0.75 * size && filling < 0.2;
     return { part: i + 1, at: [(top + bottom) / 2, (left + right) / 2], size, round };
   });
   const small = about.filter(({ size }) => size < 0.12 * Math.max(width, height));
@@ -300,24 +321,44 @@ function outsideFrame(parts, areas, boxes) {
     const size = place ? place.data.length : 0;
     if (!place || longer(place) < 0.1 * longer(parts) || areas[outer] > 0.3 * size) continue;
     const mask = mapped(place, (part) => part === outer);
-    const whole = filled(mask);
-    const inside = sum(whole.data) - sum(mask.data);
-    const there = areas.map(() => 0);
-    place.data.forEach((part, i) => (there[part] += whole.data[i] && !mask.data[i] ? 1 : 0));
-    there[0] = 0;
-    if (!inside || most(there) < 0.005 * inside || areas[outer] > 0.25 * inside) continue;
+    let whole = filled(mask);
+    const held = () => {
+      const there = areas.map(() => 0);
+      place.data.forEach((part, i) => (there[part] += whole.data[i] && !mask.data[i] ? 1 : 0));
+      there[0] = 0;
+      return there;
+    };
+    let there = held();
+    const gap = !most(there) && place.data.some((part) => part && part !== outer);
+    if (gap) { // the ends of its line may not meet
+      whole = shut(mask, 0.05 * longer(place));
+      there = held();
+    }
+    const inside = sum(whole.data.map((within, i) => within && !mask.data[i]));
+    if (!most(there) || most(there) < 0.005 * inside || areas[outer] > 0.4 * inside) continue;
     const hull = hullOf(mask);
     const area = Math.max(1, areaOf(hull));
-    const held = numbers(areas).filter((part) => there[part]);
-    const longest = most(held.map((part) => Math.max(...sidesOf(boxes[part]))));
-    const ring = sum(whole.data) > 0.92 * area && longest > 0.3 * longer(place);
-    if (ring || areaOf(quadrilateral(hull)) > 0.88 * area) {
+    const inner = numbers(areas).filter((part) => there[part]);
+    const longest = most(inner.map((part) => Math.max(...sidesOf(boxes[part]))));
+    const large = longest > 0.3 * longer(place);
+    const ring = large && inside + sum(mask.data) > 0.92 * area;
+    if (ring || ((large || !gap) && areaOf(quadrilateral(hull)) > 0.88 * area)) {
       frames.push(outer);
       there.forEach((count, part) => (within[part] += count));
     }
   }
   for (const frame of frames) within[frame] = 0;
   return most(within) ? numbers(areas).filter((part) => within[part] < areas[part]) : [];
+}
+
+/** Return a mask and all that is in it, as if gaps of twice `reach` were none. */
+function shut(mask, reach) {
+  const margin = Math.trunc(reach) + 2;
+  const away = distances(mapped(padded(mask, margin), (inside) => !inside));
+  const wide = mapped(away, (far) => far <= reach);
+  const whole = mapped(distances(filled(wide)), (far) => far > reach);
+  const [right, bottom] = [margin + mask.width, margin + mask.height];
+  return cropped(whole, { left: margin, top: margin, right, bottom });
 }
 
 /** Return whether a kept part is a frame: it goes around another, or is long and very thin. */
