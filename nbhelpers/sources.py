@@ -208,7 +208,8 @@ def _download(url: str, unfinished: Path) -> None:
     host, errors = urlsplit(url).netloc, []
     if host in _silent_hosts:
         raise SourceError(f"{url}: {_SILENT}")
-    bar = tqdm(desc=unfinished.stem, total=1, unit="B", unit_scale=True, leave=False)
+    shown = {"leave": False, "disable": os.environ.get("NB_HEADLESS") or None}
+    bar = tqdm(desc=unfinished.stem, total=1, unit="B", unit_scale=True, **shown)
     with bar, unfinished.open("wb") as file:
         headers = {"Accept-Encoding": "identity"}  # the bytes that the checksum is of
         get = pooch.HTTPDownloader(bar, timeout=PATIENCE, headers=headers)
