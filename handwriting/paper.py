@@ -46,7 +46,7 @@ class Look:
     kind: Kind  # of paper
     onto: np.ndarray  # `[3, 3]`, from the view's pixels to shares of the whole picture
     soft: bool  # whether part of the ink is without a clear edge, as a shadow's
-    left_out: np.ndarray  # bool `[h, w]`, marks that are not of the character: a ring, a line
+    others: np.ndarray  # bool `[h, w]`, marks that are not of the character: a ring, a line
 
     def within(self, box: np.ndarray) -> tuple[float, ...]:
         """Return where a box of the ink lies: left, top, right, bottom, as shares, 0 to 1."""
@@ -179,8 +179,9 @@ def _closer(look: Look) -> np.ndarray:
     box = (look.box + 0.4 * longer * np.array([-1, -1, 1, 1])) * scale
     box = np.clip(box, 0, [*look.view.size] * 2).round()
     near = look.view.crop(box.astype(int).tolist())
-    there = np.minimum(box / scale, [*look.left_out.shape[::-1]] * 2).tolist()
-    left_out = Image.fromarray(look.left_out).resize(within(near, WORKING).size, box=there)
+    others = ndimage.maximum_filter(look.others, 5) & ~ndimage.maximum_filter(look.ink > 0, 3)
+    there = np.minimum(box / scale, [*others.shape[::-1]] * 2).tolist()
+    left_out = Image.fromarray(others).resize(within(near, WORKING).size, box=there)
     with contextlib.suppress(InkError):
         closer = _look((near, look.onto), WORKING, look.kind, left_out=np.asarray(left_out))
         if closer.doubt <= TOO_MUCH:
@@ -227,11 +228,10 @@ def _look(
         raise refused("shadow")
     near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
-    ink = np.clip((strength - low) * (255 / (level - low)), 0, 255) * near
+    ink = np.rint(np.clip((strength - low) * (255 / (level - low)), 0, 255) * near).astype(np.uint8)
     if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
         doubt = max(doubt, 0.2)  # it deserves a finer look
-    left_out = ndimage.maximum_filter(inked & ~mask, 5) & ~ndimage.maximum_filter(mask, 3)
-    return Look(ink.round().astype(np.uint8), box, doubt, view, kind, onto, soft, left_out)
+    return Look(ink, box, doubt, view, kind, onto, soft, inked & ~mask)
 
 
 def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:

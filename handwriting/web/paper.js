@@ -146,7 +146,7 @@ function cornersOf({ width, height, data }) {
 }
 
 /** Return the ink of a small character in a large view, seen from closer. */
-function closer({ ink, box, view, kind, onto, leftOut }) {
+function closer({ ink, box, view, kind, onto, others }) {
   const scale = longer(view[0]) / longer(ink);
   const size = Math.max(...sidesOf(box));
   if (scale < 1.3 || size >= NEAR) return ink;
@@ -161,6 +161,9 @@ function closer({ ink, box, view, kind, onto, leftOut }) {
   try {
     const seen = { colours: view.map((colour) => cropped(colour, near)), onto };
     const like = smaller(seen, WORKING)[0];
+    const wide = largestNear(others, 2);
+    const own = largestNear(mapped(ink, (value) => value > 0), 1).data;
+    const leftOut = mapped(wide, (inside, i) => inside && !own[i]);
     const look = lookAt(seen, WORKING, kind, false, enlargedPart(leftOut, near, scale, like));
     if (look.doubt <= TOO_MUCH) return look.ink;
   } catch (error) {
@@ -241,10 +244,8 @@ function lookAt(seen, longest, kind, many = false, leftOut = null) {
   if (Math.max(...sidesOf(box)) < LEAST * longest && longer(view[0]) > 1.3 * longest) {
     doubt = Math.max(doubt, 0.2); // it deserves a finer look
   }
-  const others = largestNear(mapped(inked, (inside, i) => inside && !mask.data[i]), 2);
-  const kept = largestNear(mask, 1).data;
-  const out = mapped(others, (inside, i) => inside && !kept[i]);
-  return { ink, box, doubt, view, kind, onto, soft, leftOut: out };
+  const others = mapped(inked, (inside, i) => inside && !mask.data[i]);
+  return { ink, box, doubt, view, kind, onto, soft, others };
 }
 
 /** Return a mask without the marks of which half is `leftOut`. */
