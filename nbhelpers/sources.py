@@ -208,7 +208,7 @@ def _download(url: str, unfinished: Path) -> None:
     host, errors = urlsplit(url).netloc, []
     if host in _silent_hosts:
         raise SourceError(f"{url}: {_SILENT}")
-    shown = {"leave": False, "disable": os.environ.get("NB_HEADLESS") or None}
+    shown = {"leave": False, "disable": bool(os.environ.get("NB_HEADLESS"))}
     bar = tqdm(desc=unfinished.stem, total=1, unit="B", unit_scale=True, **shown)
     with bar, unfinished.open("wb") as file:
         headers = {"Accept-Encoding": "identity"}  # the bytes that the checksum is of
