@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
-from skimage.morphology import skeletonize
+from skimage.morphology import isotropic_dilation, isotropic_erosion, skeletonize
 
 from handwriting.pictures import InkError
 from handwriting.surface import area_of, hull_of, quadrilateral
@@ -304,8 +304,8 @@ def _outside_frame(
 def _shut(mask: np.ndarray, reach: float) -> np.ndarray:
     """Return a mask bool `[h, w]` and all that is in it, as if gaps of twice `reach` were none."""
     margin = int(reach) + 2
-    wide = ndimage.distance_transform_edt(~np.pad(mask, margin)) <= reach
-    whole = ndimage.distance_transform_edt(ndimage.binary_fill_holes(wide)) > reach
+    wide = isotropic_dilation(np.pad(mask, margin), reach)
+    whole = isotropic_erosion(ndimage.binary_fill_holes(wide), reach)
     return whole[margin:-margin, margin:-margin]
 
 
