@@ -21,7 +21,7 @@ FINER = 3 * WORKING  # the same, where nothing is found
 TINY = 20  # a picture with a smaller longer side is enlarged, in pixels
 NEAR = INK["near"]  # a character with a smaller longer side is looked at from closer
 COARSE = INK["coarse"]  # longest side while the paper is estimated
-STROKES = {"thick": 0.16, "thin": 0.07}  # width across a shadow's edge, of the longest side
+STROKES = 0.16, 0.07, 0.04  # widest strokes in a shadow that are looked for, of the longest side
 LEAST = 0.16  # of the longest side: with a smaller one, a character is looked for more finely
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
@@ -30,8 +30,8 @@ SPECK = 40  # what is smaller, in pixels, cannot be told from rough paper
 TOO_MUCH = 0.75  # doubt with which it is refused
 
 # The paper is a smooth surface; or that with a relief, as if crumpled; or what is around dark
-# strokes, thick or thin ones, with the edge of a shadow across it; or of one colour `[3]`.
-Kind = Literal["smooth", "rough", "thick", "thin"] | np.ndarray
+# strokes, at most so wide, with the edge of a shadow across it; or of one colour `[3]`.
+Kind = Literal["smooth", "rough"] | float | np.ndarray
 View = tuple[Image.Image, np.ndarray]  # what is looked at; `[3, 3]` to shares of the whole picture
 
 
@@ -54,6 +54,11 @@ class Look:
         x, y, z = self.onto @ [box[[0, 2, 2, 0]], box[[1, 1, 3, 3]], np.ones(4)]
         corners = np.clip([x / z, y / z], 0, 1)
         return *corners.min(1).tolist(), *corners.max(1).tolist()
+
+    def surrounds(self, other: "Look") -> bool:
+        """Return whether the box lies all around that of another look at the same picture."""
+        left, top, right, bottom = np.subtract(self.within(self.box), other.within(other.box))
+        return max(left, top, -right, -bottom) < 0
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
     best, first = None, None
     for view, longest, kind, guess in _views(whole):
-        if isinstance(kind, str) and kind in STROKES and not (best and best[0].soft):
-            continue
+        if isinstance(kind, float) and best and not best[0].soft:
+            continue  # there is no shadow
         if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
             continue  # it cannot win, or shows the same shadow
         try:
@@ -107,6 +112,8 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
         except InkError as error:
             first = first or error
             continue
+        if isinstance(kind, float) and best and look.surrounds(best[0]):
+            continue  # a ring around a pen that was too thick for this
         doubt = min(1.0, look.doubt + guess)
         if best is None or doubt < best[1]:
             best = look, doubt
@@ -143,9 +150,9 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     for view in (whole, *straight):
         if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0
-    for guess, kind in ((0.05, "thick"), (0.08, "thin")):
+    for guess, wide in zip((0.05, 0.08, 0.1), STROKES, strict=True):
         for view in (whole, *straight[:1]):
-            yield view, WORKING, kind, guess
+            yield view, WORKING, wide, guess
     for guess, plain in zip((0.1, 0.35), _commonest(colour), strict=False):
         yield whole, WORKING, plain, guess
     for view in (whole, *straight):
@@ -182,8 +189,11 @@ def _closer(look: Look) -> np.ndarray:
     others = ndimage.maximum_filter(look.others, 5) & ~ndimage.maximum_filter(look.ink > 0, 3)
     there = np.minimum(box / scale, [*others.shape[::-1]] * 2).tolist()
     left_out = Image.fromarray(others).resize(within(near, WORKING).size, box=there)
+    kind = look.kind
+    if isinstance(kind, float):  # the same strokes are wider there
+        kind = min(0.5, kind * max(look.view.size) / max(near.size))
     with contextlib.suppress(InkError):
-        closer = _look((near, look.onto), WORKING, look.kind, left_out=np.asarray(left_out))
+        closer = _look((near, look.onto), WORKING, kind, left_out=np.asarray(left_out))
         if closer.doubt <= TOO_MUCH:
             return closer.ink
     return look.ink  # what was seen from afar will do
@@ -196,7 +206,7 @@ def _look(
     view, onto = seen
     picture = within(view, longest)
     plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
-    wide = STROKES.get(kind) if isinstance(kind, str) else None
+    wide = kind if isinstance(kind, float) else None
     values = np.asarray(picture, np.float32)
     if plain:
         paper = np.full_like(values, kind).transpose(2, 0, 1)
@@ -211,10 +221,17 @@ def _look(
     inked = _mask(strength, noise, rough or wide is not None, left_out)
     mask, pen, doubt = character(inked, many)
     level = float(np.median(strength[mask & inked]))
+    if wide and _lighter_around(values.mean(2), mask, level) < 0.9:
+        raise refused("filled")  # a bit of a dark area
     strength[mask & ~inked] = level  # the inside of an outline
     box = bounds(mask)
     around = np.s_[box[1] : box[3], box[0] : box[2]]
     steepest, soft = _edge(mask[around], strength[around])
+    if pen > 8:  # a shadow, even and with darker strokes in it
+        low, middle, high, darkest = np.quantile(strength[mask], (0.3, 0.5, 0.6, 0.97))
+        soft |= bool(darkest > max(1.45, 1.25 * high / low) * middle)
+    away = ~ndimage.maximum_filter(mask, 9)  # light around a shadow, and the strokes in that
+    soft |= np.count_nonzero(away & (strength < -0.6 * level)) > 0.15 * np.count_nonzero(mask)
     doubt = max(doubt, 0.35 * soft)  # part of it is a shadow
     free = not rim(mask).any()
     largest = np.bincount(ndimage.label(mask, EIGHT)[0].ravel())[1:].max()
@@ -255,6 +272,17 @@ def _around_strokes(values: np.ndarray, wide: float) -> np.ndarray:
     side = 1 + 2 * round(wide / 2 * max(values.shape))
     closed = ndimage.grey_closing(values, (side, side, 1))
     return ndimage.gaussian_filter(closed, (2, 2, 0)).transpose(2, 0, 1)
+
+
+def _lighter_around(grey: np.ndarray, mask: np.ndarray, level: float) -> float:
+    """Return the share of what is around a mask bool `[h, w]` that is lighter than what is in it.
+
+    Around strokes, nearly all of it is; a bit of a dark area has more of that on one side.
+    """
+    around = ndimage.maximum_filter(mask, 7) & ~ndimage.maximum_filter(mask, 3)
+    share = ndimage.gaussian_filter(mask.astype(np.float32), 4)
+    inside = ndimage.gaussian_filter(np.where(mask, grey, 0), 4)[around] / (share[around] + 1e-6)
+    return np.count_nonzero(grey[around] > inside + 0.3 * level) / max(1, inside.size)
 
 
 def _noise(strength: np.ndarray, most: float) -> float:

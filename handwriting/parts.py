@@ -78,12 +78,13 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     if 2 * depth.max() > 0.85 * longer or rim(kept).mean() > 0.45 or _is_plate(kept):
         raise refused("filled")
     left, top, right, bottom = around
+    whole = _sides(kept) > 2 and (right - left) * (bottom - top) > 0.6 * kept.size  # cut around it
     outlined = 0.0 if many else _outlined(kept[top:bottom, left:right], pen)
     doubt = max(
         outlined,
         0.9 * _framed(parts, areas, boxes, pen),
         2 * (1 - areas.sum() / everything) + 0.08 * max(0, count - 3) * (not many),
-        0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and _sides(kept) < 3),
+        0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and not whole),
         0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
     )
     if outlined == OUTLINE:  # the other doubts were of its thin lines, before they were filled
@@ -155,7 +156,8 @@ def several(crop: np.ndarray) -> tuple[int, float]:
     steps = [after[0] - before[2] for before, after in pairwise(halves)]
     if max(steps, default=0) > 0.08 * high:
         return len(halves), 1.0
-    return 1, 0.6 * (max(gaps, default=-1) > 0 or max(steps, default=-1) >= 0 or wide > 1.25 * high)
+    beside, below = max(gaps, default=-1), max(steps, default=-1)  # without a tall part, a face
+    return 1, 0.6 * (beside > 0 or below >= 0 or wide > 1.25 * high or not tall)
 
 
 def separate(ink: np.ndarray) -> list[Placed]:
@@ -244,8 +246,11 @@ def _surroundings(
     along = (touching > 0.4) & (areas < 50 * areas[free].max())
     if _sides(parts) < 3:  # else the picture was cut around the character
         along |= (touching > 0) & ((sizes < 2 * longest) | (narrow < 0.04 * max(shape)))
-    away = np.maximum(low - high[free].max(0), low[free].min(0) - high).max(1)
-    along |= (strip | (near & (touching > 0))) & (away > 0.25 * longest)
+    away = np.maximum(low - high[free].max(0), low[free].min(0) - high)
+    along |= (strip | (near & (touching > 0))) & (away.max(1) > 0.25 * longest)
+    side = (high[:, 1] <= 0.16 * shape[1]) | (low[:, 1] >= 0.84 * shape[1])  # of a punched hole
+    hole = _discs(areas, corners) & side & (sizes < 0.12 * max(shape)) & (not many)
+    along |= hole & (away[:, 1] > 0.25 * longest)  # beside the character; no dot above it
     return np.flatnonzero(along | _holes(parts.shape, areas, corners))
 
 
@@ -256,7 +261,7 @@ def _holes(shape: tuple[int, ...], areas: np.ndarray, corners: np.ndarray) -> np
     sizes = sides.max(1)
     small = (sizes > 0) & (sizes < 0.12 * max(shape))
     # A dot that a pen makes may be a disc, but not two alike, far apart.
-    round_ = (sides.min(1) > 0.75 * sizes) & (np.abs(areas / (0.785 * sizes**2 + 1) - 0.95) < 0.2)
+    round_ = _discs(areas, corners)
     for axis in (0, 1):  # rows, columns
         near = np.minimum(middles[:, axis], shape[axis] - middles[:, axis]) < 0.15 * shape[axis]
         for part in np.flatnonzero(small & near):
@@ -266,6 +271,14 @@ def _holes(shape: tuple[int, ...], areas: np.ndarray, corners: np.ndarray) -> np
             if row.sum() >= 5 or (round_[part] and discs.any()):
                 found |= row
     return found
+
+
+def _discs(areas: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return which parts are filled discs, bool `[n]`."""
+    sides = corners[:, 2:] - corners[:, :2]
+    sizes = sides.max(1)
+    filled = np.abs(areas / (0.785 * sizes**2 + 1) - 0.95) < 0.2
+    return filled & (sides.min(1) > 0.75 * sizes)
 
 
 def _outside_frame(

@@ -229,6 +229,43 @@ def _held(image: np.ndarray, proportions: str, random: np.random.Generator) -> b
     return _photo(np.asarray(paper, np.float32), random)
 
 
+def _shaded(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
+    """A sheet with the shadow of a phone, and of the arm that holds it, on the character."""
+    sheet = np.pad(wild.on_sheet(_ink(image, proportions, 200), random), random.integers(40, 160))
+    middle = np.array([axis.mean() for axis in np.nonzero(sheet)[::-1]])
+    wide, high = random.uniform(150, 300) * np.array((0.5, 1))
+    middle[0] += wide * random.uniform(-1.2, 1.2)  # its edge may go through the character
+    phone = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)])
+    arm = np.array([(-0.6 * wide, 0), (0.6 * wide, 0), (wide, 2000), (-wide, 2000)])
+    cosine, sine = np.cos(turn := random.uniform(-0.7, 0.7)), np.sin(turn)
+    shadow = Image.new("L", sheet.shape[::-1])
+    for part in (phone, arm):
+        corners = part @ [[cosine, sine], [-sine, cosine]] + middle
+        ImageDraw.Draw(shadow).polygon([tuple(corner) for corner in corners], 255)
+    soft = gaussian_filter(np.asarray(shadow, np.float32) / 255, random.uniform(2, 14))
+    values = _written(np.full((*sheet.shape, 3), 244.0), sheet, random)
+    return _photo(values * (1 - random.uniform(0.25, 0.55) * soft[:, :, None]), random, 0.85)
+
+
+def _marked(image: np.ndarray, proportions: str, random: np.random.Generator) -> bytes:
+    """A character that somebody has ringed, not quite around, or underlined."""
+    sheet = np.pad(wild.on_sheet(_ink(image, proportions, 200), random), 80)
+    low, high = (np.array([end(axis) for axis in np.nonzero(sheet)[::-1]]) for end in (min, max))
+    half = (high - low) / 2 + random.uniform(10, 25)
+    if random.random() < 0.5:
+        angles = random.uniform(0, 6) + np.linspace(0, random.uniform(5.8, 6.8), 60)
+        reach = 1.45 + 0.06 * np.sin(angles * random.uniform(0.5, 2) + random.uniform(0, 6))
+        points = reach[:, None] * half * np.stack([np.cos(angles), np.sin(angles)], 1)
+    else:
+        points = half * random.uniform(1.3, 1.6) * [(-1, 0), (1, 0)] + (0, half[1])
+        points[:, 1] += random.uniform(8, 25, 2)
+    marks = Image.new("L", sheet.shape[::-1])
+    line = [tuple(point) for point in points + (low + high) / 2]
+    ImageDraw.Draw(marks).line(line, 255, int(random.integers(4, 13)), joint="curve")
+    drawn = np.maximum(sheet, gaussian_filter(np.asarray(marks, np.float32) / 255, 0.7))
+    return _photo(_written(np.full((*sheet.shape, 3), 243.0), drawn, random), random)
+
+
 _LIGHT = ((245, 244, 240), (235, 230, 215))
 SCENES: dict[str, Callable[[np.ndarray, str, np.random.Generator], bytes]] = {
     "sheet on a desk": partial(_lying, DESKS, _LIGHT, 18),
@@ -241,4 +278,6 @@ SCENES: dict[str, Callable[[np.ndarray, str, np.random.Generator], bytes]] = {
     "saved figure": _figure,
     "tight crop": _tight,
     "thumb or holes": _held,
+    "phone's shadow": _shaded,
+    "ring or underline": _marked,
 }

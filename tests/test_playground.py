@@ -156,7 +156,7 @@ export const session = async () => ({ run: async () => ({ probabilities: { data:
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, tmp_path):
-    pictures = [photos()[i] for i in (8, -1, 10)]
+    pictures = [photos()[i] for i in (8, -1, len(scenes.SCENES))]
     card = FORMS["mnist"] | {"classes": ["0", "1"], "threshold": threshold}
     runtime = RUNTIME.replace("CARD", json.dumps(card))
     sure, outline, both = read_in_node(pictures, card, tmp_path, READ_IN_NODE, runtime=runtime)

@@ -18,7 +18,7 @@ const {
 } = table.ink;
 const FINER = 3 * WORKING;
 const TINY = 20;
-const STROKES = { thick: 0.16, thin: 0.07 };
+const STROKES = [0.16, 0.07, 0.04];
 const LEAST = 0.16;
 const LITTLE = 0.15;
 const SPECK = 40;
@@ -44,11 +44,13 @@ function bestLook(picture, many = false) {
   const whole = longer(picture) < TINY ? enlarged(colours) : { colours, onto: shares(picture) };
   let [best, first] = [null, null];
   for (const { view, longest, kind, guess } of views(whole)) {
-    if (STROKES[kind] && !best?.look.soft) continue;
+    if (kind > 0 && best && !best.look.soft) continue; // there is no shadow
     // it cannot win, or shows the same shadow
     if (best && (guess >= best.doubt || (best.look.soft && longest > WORKING))) continue;
     try {
       const look = lookAt(view, many ? FINER : longest, kind, many);
+      // a ring around a pen that was too thick for this
+      if (kind > 0 && best && surrounds(look, best.look)) continue;
       const doubt = Math.min(1, look.doubt + guess);
       if (!best || doubt < best.doubt) best = { look, doubt };
       if (doubt < LITTLE) break;
@@ -81,6 +83,12 @@ function placeOf({ ink, view, onto }, { left, top, right, bottom }) {
   return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
 }
 
+/** Return whether a look's box lies all around that of another look at the same picture. */
+function surrounds(look, other) {
+  const [mine, its] = [look, other].map((one) => placeOf(one, one.box));
+  return mine.every((place, i) => (i < 2 ? place < its[i] : place > its[i]));
+}
+
 /** Return a picture of a few pixels with smooth edges, and a margin as its corners are. */
 function enlarged(colours) {
   const [{ width, height }] = colours;
@@ -106,9 +114,9 @@ function* views(whole) {
     const isLarge = longer(view.colours[0]) > 1.3 * WORKING;
     if (isLarge) yield { view, longest: FINER, kind: "smooth", guess: 0 };
   }
-  for (const [guess, kind] of [[0.05, "thick"], [0.08, "thin"]]) {
+  for (const [i, kind] of STROKES.entries()) {
     for (const view of [whole, ...straight.slice(0, 1)]) {
-      yield { view, longest: WORKING, kind, guess };
+      yield { view, longest: WORKING, kind, guess: [0.05, 0.08, 0.1][i] };
     }
   }
   for (const [i, kind] of commonest(whole.colours).entries()) {
@@ -164,7 +172,9 @@ function closer({ ink, box, view, kind, onto, others }) {
     const wide = largestNear(others, 2);
     const own = largestNear(mapped(ink, (value) => value > 0), 1).data;
     const leftOut = mapped(wide, (inside, i) => inside && !own[i]);
-    const look = lookAt(seen, WORKING, kind, false, enlargedPart(leftOut, near, scale, like));
+    // the same strokes are wider there
+    const there = kind > 0 ? Math.min(0.5, (kind * longer(view[0])) / longer(seen.colours[0])) : kind;
+    const look = lookAt(seen, WORKING, there, false, enlargedPart(leftOut, near, scale, like));
     if (look.doubt <= TOO_MUCH) return look.ink;
   } catch (error) {
     if (!(error instanceof InkError)) throw error; // what was seen from afar will do
@@ -200,12 +210,12 @@ function planes({ width, height, data }) {
  * Find the ink of one or `many` characters, `leftOut` apart, at most `longest` pixels a side.
  *
  * The paper is a smooth surface; or that with a relief, as if crumpled, "rough"; or what is around
- * dark strokes, "thick" or "thin" ones, with the edge of a shadow across it; or of one colour.
+ * dark strokes, at most so wide, with the edge of a shadow across it; or of one colour.
  */
 function lookAt(seen, longest, kind, many = false, leftOut = null) {
   const { colours: view, onto } = seen;
   const colours = smaller(seen, longest);
-  const [plain, rough, wide] = [Array.isArray(kind), kind === "rough", STROKES[kind]];
+  const [plain, rough, wide] = [Array.isArray(kind), kind === "rough", kind > 0];
   const papers = papersOf(colours, kind);
   let strength = strengthOf(colours, papers);
   const limit = plain ? 0.3 * percentile(everyOther(strength, 3), 99) : Infinity;
@@ -214,7 +224,7 @@ function lookAt(seen, longest, kind, many = false, leftOut = null) {
     strength = gaussian(strength, 0.7);
     noise = noiseOf(strength, limit);
   }
-  const inked = without(leftOut, maskOf(strength, noise, rough || wide > 0));
+  const inked = without(leftOut, maskOf(strength, noise, rough || wide));
   const { mask, pen, doubt: before } = character(inked, many);
   let doubt = before;
   const both = mapped(mask, (kept, i) => kept && inked.data[i]).data;
@@ -222,8 +232,13 @@ function lookAt(seen, longest, kind, many = false, leftOut = null) {
   for (let i = 0; i < inked.data.length; i++) {
     if (mask.data[i] && !inked.data[i]) strength.data[i] = level; // the inside of an outline
   }
+  if (wide && lighterAround(colours, mask, level) < 0.9) throw refused("filled"); // a bit of an area
   const box = boxOf(mask);
-  const [steepest, soft] = edge(cropped(mask, box), cropped(strength, box));
+  const [steepest, softEdge] = edge(cropped(mask, box), cropped(strength, box));
+  const around = largestNear(mask, 4).data; // light around a shadow, and the strokes in that
+  const other = strength.data.map((value, i) => (!around[i] && value < -0.6 * level ? 1 : 0));
+  const soft = softEdge || (pen > 8 && shaded(selected(strength.data, mask.data))) ||
+    sum(other) > 0.15 * sum(mask.data);
   if (soft) doubt = Math.max(doubt, 0.35); // part of it is a shadow
   const free = !rim(mask);
   const small = rough && most(labelled(mask).areas) < SPECK;
@@ -269,7 +284,7 @@ function papersOf(colours, kind) {
   if (Array.isArray(kind)) {
     return colours.map((colour, band) => mapped(colour, () => kind[band], Float32Array));
   }
-  if (STROKES[kind]) return aroundStrokes(colours, STROKES[kind]);
+  if (kind > 0) return aroundStrokes(colours, kind);
   return paperOf(colours.map((colour) => within(colour, COARSE)), colours[0]);
 }
 
@@ -283,6 +298,29 @@ function edge(mask, strength) {
   const along = selected(largestNear(steep, 1).data, rimmed);
   const [least, usual] = [percentile(along, 10), percentile(along, 80)];
   return [percentile(selected(steep.data, mask.data), 99), least < 0.5 * usual];
+}
+
+/** Return whether ink is of a shadow: even, and with darker strokes in it. */
+function shaded(strengths) {
+  const [low, middle, high, darkest] = [30, 50, 60, 97].map((p) => percentile(strengths, p));
+  return darkest > Math.max(1.45, (1.25 * high) / low) * middle;
+}
+
+/**
+ * Return the share of what is around a mask that is lighter than what is in it.
+ *
+ * Around strokes, nearly all of it is; a bit of a dark area has more of that on one side.
+ */
+function lighterAround(colours, mask, level) {
+  const grey = mapped(mask, (_, i) => sum(colours.map(({ data }) => data[i])) / 3, Float32Array);
+  const inner = largestNear(mask, 1).data;
+  const around = mapped(largestNear(mask, 3), (inside, i) => inside && !inner[i]).data;
+  const share = gaussian(mapped(mask, Number, Float32Array), 4).data;
+  const inside = gaussian(mapped(mask, (kept, i) => kept * grey.data[i], Float32Array), 4).data;
+  const lighter = grey.data.map((value, i) =>
+    value > inside[i] / (share[i] + 1e-6) + 0.3 * level ? 1 : 0);
+  const found = selected(lighter, around);
+  return sum(found) / Math.max(1, found.length);
 }
 
 /** Return the paper behind dark strokes, at most so `wide`, from what is around them. */

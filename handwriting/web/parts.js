@@ -66,12 +66,14 @@ export function character(mask, many = false) {
   if (full || rim(kept) > 0.9 * (mask.width + mask.height) || isPlate(kept)) throw refused("filled");
   const outline = many ? 0 : outlined(kept, around, pen);
   if (outline === OUTLINE) return { mask: kept, pen, doubt: OUTLINE }; // other doubts were of lines
+  const [wide, high] = sidesOf(around);
   const reached = sum(reaches(kept));
+  const whole = reached > 2 && wide * high > 0.6 * mask.width * mask.height; // cut around it
   const doubt = Math.max(
     outline,
     0.9 * framed(parts, areas, boxes, pen),
     2 * (1 - sum(areas) / everything) + 0.08 * Math.max(0, count - 3) * !many,
-    0.1 * (reached > 0) + 0.5 * (rim(kept) > 3 * pen && reached < 3),
+    0.1 * (reached > 0) + 0.5 * (rim(kept) > 3 * pen && !whole),
     0.3 * (2 * deepest > 2.6 * pen), // rather what is between strokes
   );
   return { mask: kept, pen, doubt: Math.min(1, doubt) };
@@ -161,7 +163,8 @@ export function several(crop) {
   const halves = high(0.3).sort((a, b) => a.top - b.top);
   const over = Math.max(-1, ...gaps(halves, "top", "bottom"));
   if (over > 0.08 * height) return { count: halves.length, doubt: 1 };
-  return { count: 1, doubt: 0.6 * (beside > 0 || over >= 0 || width > 1.25 * height) };
+  const face = !tall.length;
+  return { count: 1, doubt: 0.6 * (beside > 0 || over >= 0 || width > 1.25 * height || face) };
 }
 
 /** Return every character of ink, row by row, from left to right: {crop, box, mine}, a mask. */
@@ -278,18 +281,27 @@ function surroundings(parts, areas, boxes, many) {
     if (touching[part] > 0.4 && areas[part] < 50 * inside) return true;
     const slight = size(part) < 2 * longest || narrow(part) < 0.04 * longer(parts);
     if (!cutAround && touching[part] && slight) return true;
-    return (strip(part) || (near(part) && touching[part])) && away(part) > 0.25 * longest;
+    if ((strip(part) || (near(part) && touching[part])) && away(part) > 0.25 * longest) return true;
+    const { left, right } = boxes[part]; // a hole, beside the character: no dot above it
+    const side = right <= 0.16 * width || left >= 0.84 * width;
+    const beside = Math.max(left - around.right, around.left - right) > 0.25 * longest;
+    return !many && side && beside && size(part) < 0.12 * longer(parts) && isDisc(areas[part], boxes[part]);
   });
   return [...along, ...holes(parts, areas, boxes)];
+}
+
+/** Return whether a part is a filled disc. */
+function isDisc(area, box) {
+  const [size, shorter] = [Math.max(...sidesOf(box)), Math.min(...sidesOf(box))];
+  return shorter > 0.75 * size && Math.abs(area / (0.785 * size ** 2 + 1) - 0.95) < 0.2;
 }
 
 /** Return the parts that stand in a row along an edge: many alike, or two discs. */
 function holes({ width, height }, areas, boxes) {
   const about = boxes.slice(1).map(({ left, top, right, bottom }, i) => {
-    const [size, shorter] = [Math.max(right - left, bottom - top), Math.min(right - left, bottom - top)];
+    const size = Math.max(right - left, bottom - top);
     // A dot that a pen makes may be a disc, but not two alike, far apart.
-    const filling = Math.abs(areas[i + 1] / (0.785 * size ** 2 + 1) - 0.95);
-    const round = shorter > 0.75 * size && filling < 0.2;
+    const round = isDisc(areas[i + 1], boxes[i + 1]);
     return { part: i + 1, at: [(top + bottom) / 2, (left + right) / 2], size, round };
   });
   const small = about.filter(({ size }) => size < 0.12 * Math.max(width, height));
