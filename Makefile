@@ -97,9 +97,8 @@ lab: $(READY) ## open JupyterLab on the series
 data: $(READY) ## fetch the data sets and check them
 	$(PY) -m course data
 
-bench: $(READY) ## the published ways of training and loading beside ours, on this machine
+bench: $(READY) ## the published ways of training beside ours, on this machine
 	$(PY) course/bench/bench.py
-	$(PY) course/bench/loading.py
 
 readme: $(READY) ## write the measured results into the README
 	$(PY) -m course readme

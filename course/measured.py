@@ -11,7 +11,6 @@ NOTEBOOK_MINUTES = {"quick-cpu": 12, "full-cpu": 120}  # for all of them, by pla
 TEST_MINUTES = 8
 # How many times faster than as published LeNet is to be trained, by kind of processor.
 KINDS = {"bfloat16": ("a processor with bfloat16", 15), "float32": ("an ordinary processor", 10)}
-LOADER_SHARE = 0.15  # of an epoch
 NOT_YET = "not measured yet"
 _Row = tuple[str, str, str, str]  # promise, command, record, what was seen
 
@@ -23,7 +22,6 @@ def rows(root: Path) -> list[list[str]]:
     tested = _minutes(known.get("make_test_seconds", 0), TEST_MINUTES)
     speeds = [
         *_races(root / "results" / "bench-cpu"),
-        *_loading(read(root / "results" / "bench-cpu" / "loading.json")),
         (tests, "make test", "promises.json", tested),
         *_notebooks(root),
     ]
@@ -57,19 +55,6 @@ def _races(bench: Path) -> Iterator[_Row]:
         ):
             link = f"bench-cpu/{record.name}" if contests else ""
             yield f"{promise}, on {processor}", "make bench", link, _ratio(contest, least)
-
-
-def _loading(record: dict[str, Any]) -> list[_Row]:
-    share, twice = NOT_YET, {}
-    if record:
-        measured = record["our_loader"]["shares"]["unfrozen"]
-        share = f"{100 * measured:.1f} %: {_met(measured <= LOADER_SHARE)}"
-        theirs, ours = record["ways"].values()
-        twice["speed_up"] = min(theirs[stage] / ours[stage] for stage in ("frozen", "unfrozen"))
-    loading = f"Loading images takes at most {100 * LOADER_SHARE:.0f} % of an epoch of training"
-    epoch = "An epoch of a ResNet-34 is at least twice as fast as with fastai, from a folder"
-    link = ("make bench", "bench-cpu/loading.json")
-    return [(loading, *link, share), (epoch, *link, _ratio(twice, 2))]
 
 
 def _notebooks(root: Path) -> Iterator[_Row]:

@@ -193,8 +193,7 @@ def wild(entries: list[dict]) -> str:
 
 def bench(entries: list[dict]) -> str:
     """Return what `make bench` measured, as far as there are records of it."""
-    parts = (("contests", speed), ("our_loader", loading))
-    return "\n\n".join(told(entry) for key, told in parts for entry in entries if key in entry)
+    return "\n\n".join(map(speed, entries))
 
 
 def speed(entry: dict) -> str:
@@ -220,22 +219,3 @@ def speed(entry: dict) -> str:
     if "numbers" in facts:  # which older records do not tell
         where += ", {instructions} instructions, training in {numbers}".format(**facts)
     return f"On {where}:\n\n" + markdown([*heads, "times faster"], rows)
-
-
-def loading(entry: dict) -> str:
-    """Return a Markdown table of the ways in which images reach a model, and what ours costs."""
-    side, loader = entry["side"], entry["our_loader"]
-    shares = {name: f"{100 * share:.1f} %" for name, share in loader["shares"].items()}
-    stages = ("frozen", "unfrozen")
-    heads = ["way", "batch", "numbers", *(f"{stage}, seconds an epoch" for stage in stages)]
-    rows = [
-        [way, str(got["batch"]), got["precision"], *(f"{got[stage]:.1f}" for stage in stages)]
-        for way, got in entry["ways"].items()
-    ]
-    return (
-        f"How images reach a ResNet-34 at {side}×{side} pixels: one epoch of training on the "
-        f"{entry['epoch']:,} images of MNIST, scaled up from {entry['measured']:,}.\n\n"
-        f"{markdown(heads, rows)}\n\nOur loader alone takes {loader['seconds']:.1f} s an epoch: "
-        f"{shares['unfrozen']} of an unfrozen epoch (promised: at most "
-        f"{100 * loader['promise']:.0f} %) and {shares['frozen']} of a frozen one."
-    )

@@ -205,20 +205,15 @@ def _look(
     """Find the ink of one or `many` characters, not `left_out`, at most `longest` pixels a side."""
     view, onto = seen
     picture = within(view, longest)
-    plain, rough = isinstance(kind, np.ndarray), isinstance(kind, str) and kind == "rough"
-    wide = kind if isinstance(kind, float) else None
+    plain, wide = isinstance(kind, np.ndarray), isinstance(kind, float)
+    rough = isinstance(kind, str) and kind == "rough"
     values = np.asarray(picture, np.float32)
     if plain:
         paper = np.full_like(values, kind).transpose(2, 0, 1)
     else:
-        paper = _around_strokes(values, wide) if wide else _paper(picture)
-    strength = _strength(values, paper)
-    limit = 0.3 * float(np.percentile(strength[::3, ::3], 99)) if plain else np.inf
-    noise = _noise(strength, limit)  # ink may cover most of a picture with paper of one colour
-    if noise > 1:
-        strength = ndimage.gaussian_filter(strength, 0.7)
-        noise = _noise(strength, limit)
-    inked = _mask(strength, noise, rough or wide is not None, left_out)
+        paper = _around_strokes(values, kind) if isinstance(kind, float) else _paper(picture)
+    strength, noise = _smoothed(_strength(values, paper), plain)
+    inked = _mask(strength, noise, rough or wide, left_out)
     mask, pen, doubt = character(inked, many)
     level = float(np.median(strength[mask & inked]))
     if wide and _lighter_around(values.mean(2), mask, level) < 0.9:
@@ -227,11 +222,7 @@ def _look(
     box = bounds(mask)
     around = np.s_[box[1] : box[3], box[0] : box[2]]
     steepest, soft = _edge(mask[around], strength[around])
-    if pen > 8:  # a shadow, even and with darker strokes in it
-        low, middle, high, darkest = np.quantile(strength[mask], (0.3, 0.5, 0.6, 0.97))
-        soft |= bool(darkest > max(1.45, 1.25 * high / low) * middle)
-    away = ~ndimage.maximum_filter(mask, 9)  # light around a shadow, and the strokes in that
-    soft |= np.count_nonzero(away & (strength < -0.6 * level)) > 0.15 * np.count_nonzero(mask)
+    soft = soft or _of_shadow(strength, mask, level, pen)
     doubt = max(doubt, 0.35 * soft)  # part of it is a shadow
     free = not rim(mask).any()
     largest = np.bincount(ndimage.label(mask, EIGHT)[0].ravel())[1:].max()
@@ -264,6 +255,16 @@ def _edge(mask: np.ndarray, strength: np.ndarray) -> tuple[float, bool]:
     return float(np.percentile(steep[mask], 99)), bool(least < 0.5 * usual)
 
 
+def _of_shadow(strength: np.ndarray, mask: np.ndarray, level: float, pen: float) -> bool:
+    """Return whether a mask bool `[h, w]` is a shadow, or the light around one, not ink."""
+    if pen > 8:  # even, and with darker strokes in it
+        low, middle, high, darkest = np.quantile(strength[mask], (0.3, 0.5, 0.6, 0.97))
+        if darkest > max(1.45, 1.25 * high / low) * middle:
+            return True
+    other = (strength < -0.6 * level) & ~ndimage.maximum_filter(mask, 9)  # strokes in the shadow
+    return np.count_nonzero(other) > 0.15 * np.count_nonzero(mask)
+
+
 def _around_strokes(values: np.ndarray, wide: float) -> np.ndarray:
     """Return the paper behind dark strokes from what is around them: float32 `[3, h, w]`.
 
@@ -283,6 +284,16 @@ def _lighter_around(grey: np.ndarray, mask: np.ndarray, level: float) -> float:
     share = ndimage.gaussian_filter(mask.astype(np.float32), 4)
     inside = ndimage.gaussian_filter(np.where(mask, grey, 0), 4)[around] / (share[around] + 1e-6)
     return np.count_nonzero(grey[around] > inside + 0.3 * level) / max(1, inside.size)
+
+
+def _smoothed(strength: np.ndarray, plain: bool) -> tuple[np.ndarray, float]:
+    """Return the strength, smoothed where there is noise, and that of the paper."""
+    limit = 0.3 * float(np.percentile(strength[::3, ::3], 99)) if plain else np.inf
+    noise = _noise(strength, limit)  # ink may cover most of a picture with paper of one colour
+    if noise <= 1:
+        return strength, noise
+    strength = ndimage.gaussian_filter(strength, 0.7)
+    return strength, _noise(strength, limit)
 
 
 def _noise(strength: np.ndarray, most: float) -> float:

@@ -116,15 +116,10 @@ def test_readme_names_every_machine():
 
 def test_readme_shows_what_the_bench_has_measured():
     facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
-    way = {"batch": 64, "workers": 2, "precision": "float32", "frozen": 20.0, "unfrozen": 50.0}
-    shares = {"frozen": 0.1, "unfrozen": 0.04}
-    loading = {
-        "side": 24, "epoch": 48_000, "measured": 8_000, "ways": {"fastai, from a folder": way},
-        "our_loader": {"seconds": 1.0, "promise": 0.15, "shares": shares},
-    }  # fmt: skip
-    shown = readme.bench([loading, {"environment": facts, "contests": {}}])
-    assert "| fastai, from a folder | 64 | float32 | 20.0 | 50.0 |" in shown
-    assert "1.0 s an epoch: 4.0 % of an unfrozen epoch" in shown
+    took = {"seconds_an_epoch": 2.0, "epochs": 3, "seconds": 6.0, "reached": True}
+    contest = {"mark": 0.99, "speed_up": 4.0, "ours": took}
+    shown = readme.bench([{"environment": facts, "contests": {"LeNet": contest}}])
+    assert "| LeNet, 0.990 | ours | 2.00 | 3 | 6.0 | **4.0** |" in shown
     assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
 

@@ -90,10 +90,6 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
     letters |= {"before": {"seconds": 60.0}, "ours": {"seconds": 15.0}}
     contests = {"LeNet (R3)": lenet, "compact CNN (Tamil)": letters}
     written(tmp_path, "results/bench-cpu/training-bfloat16.json", {"contests": contests})
-    shares = {"our_loader": {"shares": {"unfrozen": 0.003, "frozen": 0.2}}}
-    theirs, ours = {"frozen": 90, "unfrozen": 160}, {"frozen": 30, "unfrozen": 100}
-    loading = shares | {"ways": {"theirs": theirs, "ours": ours}}
-    written(tmp_path, "results/bench-cpu/loading.json", loading)
     written(tmp_path, "results/promises.json", {"make_test_seconds": 900})
     results.keep_durations("full-cpu", {"01_b": 3660}, tmp_path)
     results.keep_durations("full-cpu", {results.TOGETHER: 7260}, tmp_path)
@@ -104,8 +100,6 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
         "at least 13.0 times: kept",
         "4.0 times: kept",
         *["not measured yet"] * 4,
-        "0.3 %: kept",
-        "1.6 times: **not kept**",
         "15.0 minutes: **not kept**",
         "not measured yet",
         "121.0 minutes: **not kept**",

@@ -40,9 +40,9 @@ class Clock(vision.Callback):
 
     order = 100  # after all others
 
-    def __init__(self, warm_up: int = 0, limit: float = 1e9, mark: float = 1e9) -> None:
-        """Count after `warm_up` batches; stop after `limit` seconds or at the accuracy `mark`."""
-        self.warm_up, self.limit, self.mark = warm_up, limit, mark
+    def __init__(self, limit: float, mark: float) -> None:
+        """Stop after `limit` seconds or at the accuracy `mark`."""
+        self.limit, self.mark = limit, mark
         self.seconds, self.images, self.reached = 0.0, 0, 0.0
 
     def before_train(self) -> None:
@@ -53,9 +53,8 @@ class Clock(vision.Callback):
         """Take the time of a training batch."""
         if self.training:
             before, self.since = self.since, now(self.dls.device)
-            if self.iter >= self.warm_up:
-                self.seconds += self.since - before
-                self.images += len(self.yb[0])
+            self.seconds += self.since - before
+            self.images += len(self.yb[0])
             if self.seconds >= self.limit:
                 raise vision.CancelFitException
 
