@@ -213,14 +213,13 @@ def _show_banner(reason: str) -> None:
         def __repr__(self) -> str:
             return f"*** SAMPLE DATA, NOT THE REAL SET ***\n{reason}"
 
-    style = "background:#b00020;color:white;font-size:1.2em;padding:1em"
-    display(
-        Banner(
-            f'<div style="{style}"><b>SAMPLE DATA, not the real set.</b> This run shows the course '
-            "on a small stand-in; its numbers say nothing.<details><summary>why</summary>"
-            f'<pre style="color:inherit;background:none">{reason}</pre></details></div>'
-        )
+    text = (
+        '<div style="background:#b00020;color:white;font-size:1.2em;padding:1em"><b>SAMPLE DATA, '
+        "not the real set.</b> This run shows the course on a small stand-in; its numbers say "
+        "nothing.<details><summary>why</summary>"
+        f'<pre style="color:inherit;background:none">{reason}</pre></details></div>'
     )
+    display(Banner(text))
 
 
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:

@@ -31,17 +31,14 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass
 class History:
-    """What was measured in each epoch: means over images, in training while the model was changing.
-
-    Seconds are of training so far, without validation.
-    """
+    """What was measured in each epoch: means over images, in training while the model changes."""
 
     name: str  # in figures and tables
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of training so far, no validation
 
     @property
     def epochs(self) -> int:
@@ -265,16 +262,22 @@ class Checkpoint:
         save_checkpoint(self.path, self._state())
 
     def _state(self) -> dict[str, Any]:
+        apple = torch.backends.mps.is_available()
+        gpus = [torch.mps.get_rng_state()] if apple else torch.cuda.get_rng_state_all()
         state = {"parts": [part.state_dict() for part in self.parts]}
-        state["random"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        state["random"] = [torch.get_rng_state(), *gpus]
         order = self.order and self.order.get_state()
         return state | {"history": asdict(self.history), "order": order}
 
     def _resume(self, state: dict[str, Any]) -> None:
         for part, its_state in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(its_state)
-        torch.set_rng_state(state["random"][0])
-        torch.cuda.set_rng_state_all(state["random"][1:])
+        cpu, *gpus = state["random"]
+        torch.set_rng_state(cpu)
+        if torch.backends.mps.is_available():
+            torch.mps.set_rng_state(*gpus)
+        else:
+            torch.cuda.set_rng_state_all(gpus)
         if self.order:
             self.order.set_state(state["order"])
         vars(self.history).update(state["history"])

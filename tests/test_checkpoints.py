@@ -61,6 +61,18 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_random_state_of_an_apple_gpu_comes_back(tmp_path, monkeypatch):
+    """What dropout draws there; no such GPU is needed, for it only holds a state."""
+    states = [torch.tensor([7], dtype=torch.uint8)]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: states.append(state + 1))
+    train(tmp_path)
+    assert len(states) == 1
+    train(tmp_path)
+    assert [int(state) for state in states] == [7, 8]
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, capsys):
     weights, history = train(tmp_path)
     assert capsys.readouterr().out == f"{history}\n"

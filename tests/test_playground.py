@@ -105,12 +105,11 @@ def test_a_drawing_is_prepared_as_in_python(form, tmp_path):
 
 
 def photos():
-    """Return a digit in each scene, ringed, boxed, hollow, twice; and what shows none."""
+    """Return a digit in each scene, boxed, hollow, twice; and what shows none."""
     images = digits().validation.images
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
-    ringed, boxed = (Image.fromarray(drawn([pad._three()], 30)).resize((280, 280)) for _ in "12")
-    ImageDraw.Draw(ringed).arc((8, 8, 272, 272), 20, 370, "black", 7)
+    boxed = Image.fromarray(drawn([pad._three()], 30)).resize((280, 280))
     ImageDraw.Draw(boxed).rectangle((30, 20, 250, 260), outline="black", width=5)
     hollow, noise = Image.new("L", (300, 360), 255), np.random.default_rng(0)
     seven = [(60, 60), (240, 60), (240, 100), (140, 310), (90, 310), (180, 105), (60, 105)]
@@ -120,7 +119,7 @@ def photos():
     for top, left in np.ndindex(4, 5):
         marks[60 + 120 * top :, 60 + 100 * left :][:20, :20] = 20
     files += [noise.integers(0, 256, (90, 120), np.uint8), empty, speck, marks, filled, clipped]
-    return [np.asarray(opened(file)[0]) for file in (*files, ringed, boxed, hollow)]
+    return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
 
 @AS_PYTHON

@@ -312,11 +312,7 @@ def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 def _square(
     content: bytes | None, side: int, proportions: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the image as `shapes.placed` makes it, and its original (height, width).
-
-    Raises:
-        ValueError: it is damaged, or far too large; says which.
-    """
+    """Return the image as of `shapes.placed`, and its (height, width); ValueError if damaged."""
     if content is None:
         raise ValueError(f"more than {MOST_FILE_BYTES:,} bytes; not read")
     opened = partial(Image.open, io.BytesIO(content), formats=("TIFF",))
