@@ -1,5 +1,6 @@
 """A training that is killed and started again must end like one that was left alone."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -62,9 +63,8 @@ def same(one, other):
 
 
 def test_the_random_state_of_an_apple_gpu_comes_back(tmp_path, monkeypatch):
-    """What dropout draws there; no such GPU is needed, for it only holds a state."""
     states = [torch.tensor([7], dtype=torch.uint8)]
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", functools.cache(lambda: True))
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
     monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: states.append(state + 1))
     train(tmp_path)

@@ -48,9 +48,6 @@ def reference():
     return to_mnist(drawn()).normalised
 
 
-# ------------------------------------------------------------------------------- what comes out
-
-
 def test_form_is_that_of_mnist():
     steps = to_mnist(drawn())
     digit = steps.normalised
@@ -128,9 +125,6 @@ def test_dots_are_kept_and_dirt_is_not():
 def test_pens_come_out_in_usual_widths(pen, low, high):
     digit = to_mnist(drawn(pen=pen)).normalised.float() / 255
     assert low < digit.sum() / 62 < high  # the five is about 62 pixels long when 20 high
-
-
-# --------------------------------------------------------------------------- what may come in
 
 
 @SAME
@@ -236,9 +230,6 @@ def test_a_large_picture_does_not_take_long():
         assert time.thread_time() - start < 2
 
 
-# ------------------------------------------------------------------------ what is no character
-
-
 def clouds(random, side, *grains):
     """Noise of one or more grains, in pixels a side, enlarged."""
     small = [Image.fromarray(random.integers(0, 256, (n, n), np.uint8)) for n in grains]
@@ -298,6 +289,17 @@ def test_a_filled_shape_is_no_character():
 
 
 @NO_CHARACTER
+def test_a_ringed_face_is_not_surely_a_digit():
+    picture = Image.new("L", (300, 300), 255)
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((60, 60, 240, 240), outline=0, width=6)
+    for left in (115, 170):
+        draw.ellipse((left, 115, left + 14, 129), 0)
+    draw.arc((110, 110, 190, 200), 30, 150, 0, 6)
+    assert to_mnist(picture).doubt >= 0.5
+
+
+@NO_CHARACTER
 def test_text_is_no_character():
     picture = Image.new("L", (400, 300), 255)
     ImageDraw.Draw(picture).text((20, 100), "several words of text", 0, font_size=30)
@@ -307,9 +309,6 @@ def test_text_is_no_character():
         ImageDraw.Draw(picture).text((20, y), "several words of text on a page", 0, font_size=20)
     with pytest.raises(InkError, match=r"nothing is drawn|separate marks"):
         to_mnist(picture)
-
-
-# --------------------------------------------------------------------------------- bad pictures
 
 
 def test_bad_paths_are_named(tmp_path):
