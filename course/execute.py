@@ -88,7 +88,11 @@ def run(
     with alone(build):
         print(f"profile {here.name} on {here.device}; copies go to {build}", flush=True)
         started = time.perf_counter()
-        rows = [_end(row, build, here, publish) for row in _rows(paths, jobs, build, here, force)]
+        rows = []
+        for row in _rows(paths, jobs, build, here, force):
+            rows.append(_end(row, build, here, publish))
+            if row.name == paths[0].stem and row.executed and len(paths) > 1:
+                _show_page(build / f"{row.name}.ipynb")
         if not wanted and all(row.executed and not row.error for row in rows):
             results.write(build / "together.json", {"seconds": time.perf_counter() - started})
         _print_summary(sorted(rows), here.place)
@@ -148,8 +152,8 @@ def _rows(
 ) -> Iterator[_Row]:
     """Execute those notebooks that must be; yield what became of each, as soon as it has ended.
 
-    Where several run at once, those begin first after which most is left to do one after the
-    other; then fewer cores are idle towards the end.
+    Where several run at once, the first is followed by those after which most is left to do one
+    after the other; then fewer cores are idle towards the end.
     """
     todo: dict[str, tuple[Path, str]] = {}
     took: dict[str, float] = {}
@@ -167,6 +171,7 @@ def _rows(
         yield _Row(path.stem, known["seconds"], None, False)
     jobs = min(jobs, len(todo)) or 1
     order, left = _order([*todo], here.place)
+    left |= {min(todo): float("inf")} if todo else {}  # to be read while the others run
     ready: list[str] = []
     running: dict[Future, tuple[str, float]] = {}
     with _kernels(jobs) as begin:
@@ -393,6 +398,17 @@ def _print_summary(rows: list[_Row], place: str) -> None:
         index=False, na_rep="", float_format="{:.4f}".format
     )
     print(f"\n{table}\n", flush=True)
+
+
+def _show_page(executed: Path) -> None:
+    """Make a page of the first chapter, to be read while the others run, and say where it is."""
+    from nbconvert import HTMLExporter  # looks for a home while it is imported
+
+    page = executed.with_suffix(".html")
+    text, _ = HTMLExporter(mathjax_url="", require_js_url="").from_filename(str(executed))
+    with written(page) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    print(f"to read meanwhile: {page}", flush=True)
 
 
 def build_site(root: Path, executed: Path) -> bool:

@@ -56,9 +56,10 @@ def test_two_at_once_in_the_right_order(project, threads):
 def test_those_that_others_wait_for_begin_first(project, threads):
     threads(2)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
-    write(project, _00_shows=LOOKS, _01_meets=first, _05_meets=second, _07_after="1")
+    write(project, _00_begins=LOOKS, _01_meets=first, _04_shows=LOOKS, _05_meets=second, _07_x="1")
     assert execute.run([], jobs=2) == 0
-    assert "_meets" in printed(project, "00_shows")
+    assert printed(project, "00_begins")[:2] == "[]" and "_meets" in printed(project, "04_shows")
+    assert "pathlib" in (project / "build" / "smoke-cpu" / "00_begins.html").read_text("utf-8")
 
 
 def test_one_after_the_other_keeps_the_order_and_all_threads(project, threads, capfd):
