@@ -21,7 +21,8 @@ FINER = 3 * WORKING  # the same, where nothing is found
 TINY = 20  # a picture with a smaller longer side is enlarged, in pixels
 NEAR = INK["near"]  # a character with a smaller longer side is looked at from closer
 COARSE = INK["coarse"]  # longest side while the paper is estimated
-STROKES = 0.16, 0.07, 0.04  # widest strokes in a shadow that are looked for, of the longest side
+# Widest strokes in a shadow that are looked for, of the longest side, and what is guessed then.
+STROKES = {0.16: 0.05, 0.07: 0.08, 0.04: 0.1}
 LEAST = 0.16  # of the longest side: with a smaller one, a character is looked for more finely
 LEAST_CONTRAST = INK["least_contrast"]  # between ink and paper, of 255
 LEAST_CLEARNESS = INK["least_clearness"]  # contrast, in standard deviations of the paper's noise
@@ -101,10 +102,12 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     """
     colour, name = opened(picture)
     whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
-    best, first = None, None
+    best, first, shadow = None, None, False
     for view, longest, kind, guess in _views(whole):
-        if isinstance(kind, float) and best and not best[0].soft:
-            continue  # there is no shadow
+        if isinstance(kind, float):
+            shadow = shadow or best is None or best[0].soft
+            if not shadow:
+                continue
         if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
             continue  # it cannot win, or shows the same shadow
         try:
@@ -146,17 +149,22 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     straight: list[View] = []
     for surface, onto in surfaces(colour):
         straight.append((surface, shares @ onto))
+        if 0.3 < _lightness(surface, 50) / _lightness(colour, 90) < 0.9:  # it may be a shadow
+            yield from ((whole, WORKING, *how) for how in STROKES.items())
         yield straight[-1], WORKING, "smooth", 0.0
     for view in (whole, *straight):
         if max(view[0].size) > 1.3 * WORKING:
             yield view, FINER, "smooth", 0.0
-    for guess, wide in zip((0.05, 0.08, 0.1), STROKES, strict=True):
-        for view in (whole, *straight[:1]):
-            yield view, WORKING, wide, guess
+    for how in STROKES.items():
+        yield from ((view, WORKING, *how) for view in (whole, *straight[:1]))
     for guess, plain in zip((0.1, 0.35), _commonest(colour), strict=False):
         yield whole, WORKING, plain, guess
     for view in (whole, *straight):
         yield view, WORKING, "rough", 0.3
+
+
+def _lightness(colour: Image.Image, percent: int) -> float:
+    return 1 + float(np.percentile(within(colour, COARSE).convert("L"), percent))
 
 
 def _commonest(colour: Image.Image) -> list[np.ndarray]:
@@ -259,7 +267,7 @@ def _of_shadow(strength: np.ndarray, mask: np.ndarray, level: float, pen: float)
     """Return whether a mask bool `[h, w]` is a shadow, or the light around one, not ink."""
     if pen > 8:  # even, and with darker strokes in it
         low, middle, high, darkest = np.quantile(strength[mask], (0.3, 0.5, 0.6, 0.97))
-        if darkest > max(1.45, 1.25 * high / low) * middle:
+        if darkest > 1.25 * middle * high / low:
             return True
     other = (strength < -0.6 * level) & ~ndimage.maximum_filter(mask, 9)  # strokes in the shadow
     return np.count_nonzero(other) > 0.15 * np.count_nonzero(mask)

@@ -298,7 +298,7 @@ def _outside_frame(
         there = np.bincount(place[inside], minlength=len(areas))
         gap = not there[1:].any() and (place[~mask] > 0).any()
         if gap:  # the ends of its line may not meet
-            inside = _shut(mask, 0.05 * max(place.shape)) & ~mask
+            inside = _shut(mask, 0.11 * max(place.shape)) & ~mask
             there = np.bincount(place[inside], minlength=len(areas))
         if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.4 * inside.sum():
             continue

@@ -42,9 +42,12 @@ export function allFound(picture) {
 function bestLook(picture, many = false) {
   const colours = planes(picture);
   const whole = longer(picture) < TINY ? enlarged(colours) : { colours, onto: shares(picture) };
-  let [best, first] = [null, null];
+  let [best, first, shadow] = [null, null, false];
   for (const { view, longest, kind, guess } of views(whole)) {
-    if (kind > 0 && best && !best.look.soft) continue; // there is no shadow
+    if (kind > 0) {
+      shadow ||= !best || best.look.soft;
+      if (!shadow) continue;
+    }
     // it cannot win, or shows the same shadow
     if (best && (guess >= best.doubt || (best.look.soft && longest > WORKING))) continue;
     try {
@@ -106,18 +109,21 @@ function enlarged(colours) {
 function* views(whole) {
   yield { view: whole, longest: WORKING, kind: "smooth", guess: 0 };
   const straight = [];
+  const inShadow = (view) => STROKES.map((kind, i) => (
+    { view, longest: WORKING, kind, guess: [0.05, 0.08, 0.1][i] }
+  ));
   for (const { colours, onto } of surfaces(whole.colours)) {
     straight.push({ colours, onto: product(whole.onto, onto) });
+    const ratio = lightness(colours, 50) / lightness(whole.colours, 90);
+    if (ratio > 0.3 && ratio < 0.9) yield* inShadow(whole); // it may be a shadow
     yield { view: straight.at(-1), longest: WORKING, kind: "smooth", guess: 0 };
   }
   for (const view of [whole, ...straight]) {
     const isLarge = longer(view.colours[0]) > 1.3 * WORKING;
     if (isLarge) yield { view, longest: FINER, kind: "smooth", guess: 0 };
   }
-  for (const [i, kind] of STROKES.entries()) {
-    for (const view of [whole, ...straight.slice(0, 1)]) {
-      yield { view, longest: WORKING, kind, guess: [0.05, 0.08, 0.1][i] };
-    }
+  for (const i of STROKES.keys()) {
+    for (const view of [whole, ...straight.slice(0, 1)]) yield inShadow(view)[i];
   }
   for (const [i, kind] of commonest(whole.colours).entries()) {
     yield { view: whole, longest: WORKING, kind, guess: [0.1, 0.35][i] };
@@ -125,6 +131,13 @@ function* views(whole) {
   for (const view of [whole, ...straight]) {
     yield { view, longest: WORKING, kind: "rough", guess: 0.3 };
   }
+}
+
+function lightness(colours, percent) {
+  const [red, green, blue] = colours.map((colour) => within(colour, COARSE).data);
+  const grey = Float64Array.from(red, (value, i) =>
+    (value * 19595 + green[i] * 38470 + blue[i] * 7471 + 0x8000) >> 16);
+  return 1 + percentile(grey, percent);
 }
 
 /**
@@ -303,7 +316,7 @@ function edge(mask, strength) {
 /** Return whether ink is of a shadow: even, and with darker strokes in it. */
 function shaded(strengths) {
   const [low, middle, high, darkest] = [30, 50, 60, 97].map((p) => percentile(strengths, p));
-  return darkest > Math.max(1.45, (1.25 * high) / low) * middle;
+  return darkest > (1.25 * middle * high) / low;
 }
 
 /**

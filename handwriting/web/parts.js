@@ -343,7 +343,7 @@ function outsideFrame(parts, areas, boxes) {
     let there = held();
     const gap = !most(there) && place.data.some((part) => part && part !== outer);
     if (gap) { // the ends of its line may not meet
-      whole = shut(mask, 0.05 * longer(place));
+      whole = shut(mask, 0.11 * longer(place));
       there = held();
     }
     const inside = sum(whole.data.map((within, i) => within && !mask.data[i]));
