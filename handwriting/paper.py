@@ -104,10 +104,8 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     whole = _enlarged(colour) if max(colour.size) < TINY else (colour, _shares(colour.size))
     best, first, shadow = None, None, False
     for view, longest, kind, guess in _views(whole):
-        if isinstance(kind, float):
-            shadow = shadow or best is None or best[0].soft
-            if not shadow:
-                continue
+        if isinstance(kind, float) and not (shadow := shadow or best is None or best[0].soft):
+            continue
         if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
             continue  # it cannot win, or shows the same shadow
         try:
