@@ -134,6 +134,7 @@ export function createHand(root, reader) {
       button.addEventListener("click", () => {
         kept.samples.splice(kept.samples.indexOf(sample), 1);
         changed();
+        (rows.querySelector("button") ?? padRoot.querySelector("canvas")).focus(); // this one is gone
       });
       line.append(button);
     });

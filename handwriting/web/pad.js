@@ -590,6 +590,7 @@ export function createPad(root, options) {
 
   async function keep() {
     keepButton.disabled = true; // the same drawing is not kept twice by a double click
+    canvas.focus({ preventScroll: true }); // it loses the focus
     expect(() => (keepButton.disabled = false));
     onKeep(await picture(), { number, source, label: label.value });
   }
