@@ -147,7 +147,7 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
     straight: list[View] = []
     for surface, onto in surfaces(colour):
         straight.append((surface, shares @ onto))
-        if 0.3 < _lightness(surface, 50) / _lightness(colour, 90) < 0.9:  # it may be a shadow
+        if 0.3 < _lightness(surface, 50) / _lightness(colour, 90) < 0.8:  # it may be a shadow
             yield from ((whole, WORKING, *how) for how in STROKES.items())
         yield straight[-1], WORKING, "smooth", 0.0
     for view in (whole, *straight):

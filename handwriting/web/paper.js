@@ -115,7 +115,7 @@ function* views(whole) {
   for (const { colours, onto } of surfaces(whole.colours)) {
     straight.push({ colours, onto: product(whole.onto, onto) });
     const ratio = lightness(colours, 50) / lightness(whole.colours, 90);
-    if (ratio > 0.3 && ratio < 0.9) yield* inShadow(whole); // it may be a shadow
+    if (ratio > 0.3 && ratio < 0.8) yield* inShadow(whole); // it may be a shadow
     yield { view: straight.at(-1), longest: WORKING, kind: "smooth", guess: 0 };
   }
   for (const view of [whole, ...straight]) {
