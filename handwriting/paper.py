@@ -162,6 +162,7 @@ def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
 
 
 def _lightness(colour: Image.Image, percent: int) -> float:
+    """Return the lightness, 1 to 256, that so many per cent of the pixels do not exceed."""
     return 1 + float(np.percentile(within(colour, COARSE).convert("L"), percent))
 
 
