@@ -44,11 +44,11 @@ def test_two_at_once_in_the_right_order(project, threads):
     threads(4)
     before = dict(os.environ)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "3"), ("3", "1")))
-    write(project, _01_meets=first, _02_after=LOOKS, _03_meets=second, _11_alone=LOOKS)
+    write(project, _01_meets=first, _02_after=LOOKS, _03_meets=second, _11_alone=LOOKS, _12_x="1")
     assert execute.run([], jobs=2) == 0
     seen, shared = printed(project, "02_after").rsplit(" ", 1)
     assert "01_meets" in seen and "11_alone" not in seen and int(shared) == 2
-    assert printed(project, "11_alone") == "['01_meets', '02_after', '03_meets'] None\n"
+    assert printed(project, "11_alone") == "['01_meets', '02_after', '03_meets', '12_x'] None\n"
     assert results.read(project / "build" / "smoke-cpu" / "together.json")["seconds"] > 0
     assert dict(os.environ) == before
 
