@@ -1,4 +1,4 @@
-"""Find the character on a picture: take the paper away, and ruled lines, and specks."""
+"""Find the character on a picture: take the paper away, ruled lines (`rules`) and specks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
-from skimage.transform import hough_line, hough_line_peaks
 
-from handwriting.parts import EIGHT, bounds, box_of, character, cut, refused, rim, separate
+from handwriting.parts import EIGHT, bounds, character, cut, refused, rim, separate
 from handwriting.pictures import InkError, Picture, opened, within
+from handwriting.rules import across, ruled_lines
 from handwriting.surface import surfaces
 from nbhelpers.shapes import INK
 
@@ -368,7 +368,7 @@ def _strength(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
 
 def _mask(strength: np.ndarray, noise: float, rough: bool, out: np.ndarray | None) -> np.ndarray:
     """Divide ink from paper, ruled lines and marks left `out`; return bool `[h, w]`."""
-    ruled = _ruled_lines(strength, noise)
+    ruled = ruled_lines(strength, noise)
     free = strength.ravel() if ruled is None else strength[~ruled]
     few = min(30, 1 + free.size // 200)  # the smallest character that counts
     top = float(np.partition(free, -few)[-few]) if free.size else 0.0
@@ -384,67 +384,8 @@ def _mask(strength: np.ndarray, noise: float, rough: bool, out: np.ndarray | Non
         mask = apply_hysteresis_threshold(strength, 0.6 * level, 0.95 * level)
     else:
         mask = strength > max(3 * noise, 0.45 * level)
-    mask = mask if ruled is None else _across(mask, ruled, strength, level)
+    mask = mask if ruled is None else across(mask, ruled, strength, level)
     if out is not None:  # each mark as a whole, or not at all
         parts, count = ndimage.label(mask, EIGHT)
         mask &= (ndimage.mean(out, parts, range(count + 1)) < 0.5)[parts]
     return mask
-
-
-def _ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:
-    """Find lines that run through the whole picture: bool `[h, w]`, or None without any."""
-    top = float(np.percentile(strength[::2, ::2], 99.8))
-    faint = strength > max(3 * noise, 0.12 * top, 4)
-    edge = max(2, round(0.01 * max(faint.shape)))
-    sides = (faint[:edge], faint[-edge:], faint[:, :edge], faint[:, -edge:])
-    reached = [side.any() for side in sides]
-    # In a smaller picture a line cannot be told from a stroke that spans it.
-    if max(faint.shape) < 150 or not (all(reached[:2]) or all(reached[2:])):
-        return None
-    # At half the resolution, a line may be a little crooked.
-    height, width = (side // 2 * 2 for side in faint.shape)
-    half = faint[:height, :width].reshape(height // 2, 2, width // 2, 2).any((1, 3))
-    near_axis = np.radians(np.arange(-8, 8.1, 0.5))
-    ruled = np.zeros_like(half)
-    rows, columns = np.nonzero(half)
-    grid = np.arange(half.shape[0])[:, None], np.arange(half.shape[1])
-    for angles, reaches in ((near_axis, reached[:2]), (near_axis + np.pi / 2, reached[2:])):
-        if not all(reaches):
-            continue
-        length = half.shape[0] if angles is near_axis else half.shape[1]
-        lines = hough_line(half, theta=angles)
-        nearest = {"min_distance": 3, "min_angle": 5, "threshold": 0.55 * length}
-        for _, angle, offset in zip(*hough_line_peaks(*lines, **nearest), strict=True):
-            cosine, sine = np.cos(angle), np.sin(angle)
-            away = np.abs(columns * cosine + rows * sine - offset)
-            along = (rows if angles[0] < 1 else columns)[away < 1.6]
-            covered = np.bincount(along * 20 // length, minlength=20)[:20] > 0
-            beside = np.count_nonzero((away > 4) & (away < 6)) / (4 * length)
-            if covered[0] and covered[-1] and covered.sum() >= 16 and beside < 0.35:
-                ruled |= np.abs(grid[1] * cosine + grid[0] * sine - offset) < 2.1
-    if not ruled.any():
-        return None
-    odd = [(0, side % 2) for side in faint.shape]
-    return np.pad(ruled.repeat(2, 0).repeat(2, 1), odd, "edge")
-
-
-def _across(mask: np.ndarray, ruled: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:
-    """Return the mask without the ruled lines, but with the strokes that cross them."""
-    clear = mask & ~ruled
-    # A line that leaves through a corner was not found; what is left of it lies along the edge.
-    parts, _ = ndimage.label(clear, EIGHT)
-    thin = 0.04 * max(mask.shape)
-    for part, box in enumerate(ndimage.find_objects(parts), 1):
-        top, left, bottom, right = box_of(box)
-        flat = bottom - top < thin and (top < 4 or bottom > mask.shape[0] - 4)
-        if flat or (right - left < thin and (left < 4 or right > mask.shape[1] - 4)):
-            clear[box][parts[box] == part] = False
-    faint = strength[ruled & (strength > 0.1 * level)]
-    line = float(np.percentile(faint, 65)) if faint.size else 0.0
-    if line < 0.7 * level:  # the ink stands out from the lines, too
-        on_lines = mask & ruled & (strength > (line + level) / 2)
-    else:
-        bridged = ndimage.grey_closing(clear.astype(np.uint8), size=(13, 13)) > 0
-        on_lines = mask & ruled & bridged
-    # A character does not lie on the lines alone.
-    return clear | on_lines if clear.sum() > 0.1 * on_lines.sum() else clear

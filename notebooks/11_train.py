@@ -74,8 +74,7 @@ torch.manual_seed(job["seed"])
 lenet, augment = networks.lenet(len(job["train"]["classes"])), LENET.augment
 if job["plain"]:  # without what is drawn at random
     lenet[9], augment = nn.Identity(), None  # the dropout
-lenet.to(device, memory_format=torch.channels_last)  # as in notebook 5: only faster
-model = DistributedDataParallel(lenet)  # averages gradients over the processes
+model = DistributedDataParallel(lenet.to(device))  # averages gradients over the processes
 optimizer = torch.optim.AdamW(model.parameters(), lr=LENET.rate, weight_decay=LENET.decay)
 history = training.fit(
     model,
