@@ -84,7 +84,7 @@ test-browser: $(READY) $(SITE_PACKAGES) ## the drawing pad and the site in a rea
 	$(PY) -m pip install -q playwright
 	$(PY) -m pytest -q --junitxml=build/tests-browser.xml tests/browser
 
-lint: $(READY)
+lint: $(READY) ## style, import arrows, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo

@@ -23,7 +23,7 @@ from handwriting.cards import NOTEBOOKS, Card, ModelError
 from nbhelpers import data, records, shapes, sources
 from nbhelpers.data import Dataset, Split
 from nbhelpers.profile import Profile
-from nbhelpers.reporting import Result
+from nbhelpers.records import Result
 
 LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
 LARGEST_COST = 0.0005  # of half precision, in validation accuracy

@@ -163,7 +163,7 @@ def grain_of(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
 
 
 def light_on(shape: tuple[int, int], random: np.random.Generator, darkest: float) -> np.ndarray:
-    """Return how bright the light is, from 1 down to `darkest`: float32 `[h, w]`."""
+    """Return how bright the light is, from 1 down to `darkest`: float32 `[h, w, 1]`."""
     angle, bend = random.uniform(0, 2 * np.pi), random.uniform(0.7, 1.6)
     y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
     along = x * np.cos(angle) + y * np.sin(angle)

@@ -183,9 +183,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no results record ({error!r}). {advice}") from None
 
 
-def recorded(run: Profile, dataset: Dataset, notebook: str, part: str = "") -> list[Result]:
-    """Return what `record` wrote for a notebook that was run with this profile on this data."""
-    path = _path(run, dataset, notebook, part)
+def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
+    """Return what `record` wrote for a notebook with this profile on this data, or nothing."""
+    path = _path(run, dataset, notebook)
     models, beside = _on_same_data(path, dataset).get("models", []), path.with_suffix(".npz")
     arrays = dict(np.load(beside, allow_pickle=False)) if models and beside.exists() else {}
     results = []

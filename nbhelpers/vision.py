@@ -1,7 +1,7 @@
 """The bridge to fastai: our batches in its `DataLoaders`, weights of known origin, its learners.
 
 fastai reads a file for each image, in worker processes. Here batches are cut straight out of a
-tensor that is in memory already. Notebooks 06, 08 and 12 use it; nothing else imports fastai.
+tensor that is in memory already. In the packages nothing else imports fastai.
 """
 
 import gc
@@ -68,8 +68,8 @@ def dataloaders(
 
     A batch is float32 `[b, 1, side, side]` and labels int64 `[b]`. Training batches come in an
     order drawn anew in each epoch, without an incomplete last one, which batch normalisation would
-    suffer from. Validation batches are up to four times as large (at most 128 images): small ones
-    only cost time there. `dls.test_dl` takes a split, or images alone, uint8 `[n, h, w]`.
+    suffer from. Validation batches are up to four times as large, but above 128 images no larger:
+    small ones only cost time. `dls.test_dl` takes a split, or images alone, uint8 `[n, h, w]`.
 
     Args:
         statistics: of the `Weights` that the model starts from; those of channels are averaged.
@@ -383,7 +383,7 @@ _NO_MEMORY += "|could not create a primitive"
 
 
 def lr_find(learn: Learner, batches: int = 100) -> tuple[float, ...]:
-    """Run fastai's learning-rate finder on so many batches; show its plot, return its `valley`."""
+    """Run fastai's learning-rate finder on so many batches; show its plot, return its `.valley`."""
     try:
         return learn.lr_find(num_it=batches)
     except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start

@@ -13,7 +13,7 @@ from small_models import change_card, picture_of, publish, saved, trained
 from handwriting import models
 from handwriting.__main__ import main
 
-NOT_SURE = promise.results("`classify` says when it is not sure, in words and by its exit status")
+NOT_SURE = promise.results("`handwriting` says when it is not sure, in words and exit status")
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_owner_s_packages_are_required():
     assert set(owners) <= set(names)
 
 
-@promise.results("This README shows what the records in `results/` hold")
+@promise.results("The README shows what the records in `results/` hold")
 def test_readme_and_the_page_of_results_show_what_was_measured():
     for path, text in readme.updated(ROOT).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
@@ -123,7 +123,7 @@ def test_readme_shows_what_the_bench_has_measured():
     assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
 
-@promise.site("Every link of the site and of this README leads somewhere")
+@promise.site("Every link of the site and of the README leads somewhere")
 @pytest.mark.parametrize("name", ["README.md", "course/site/results.md"])
 def test_links_of_a_page_lead_somewhere(name):
     path = ROOT / name
@@ -150,7 +150,7 @@ def test_every_make_target_has_help():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"\.PHONY: (.*)", text)[1].split()
     helped = re.findall(r"^([a-z-]+):.*?## ", text, re.M)
-    assert set(targets) - set(helped) == {"lint"}
+    assert set(targets) <= set(helped)
 
 
 # --------------------------------------------------- what is installed, by make and by containers

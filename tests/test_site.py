@@ -88,7 +88,7 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
         assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+(url\()?['\"]?http", text), path
 
 
-@promise.site("Every link of the site and of this README leads somewhere")
+@promise.site("Every link of the site and of the README leads somewhere")
 def test_every_link_leads_somewhere(site, pages):
     ids = {
         name: {tag["id"] for tag in page.find_all(id=True)} | {""} for name, page in pages.items()
