@@ -246,6 +246,7 @@ class Checkpoint:
         while left:
             part = left.pop()
             if isinstance(part, torch.Tensor):
+                digest.update(str(part.stride()).encode())  # findings/torch_fused_optimizer_layout
                 digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy())
             elif isinstance(part, dict | list | tuple):
                 left += part.items() if isinstance(part, dict) else part

@@ -40,14 +40,14 @@ def test_damage_is_named(tmp_path, damage):
         training.load_checkpoint(path)
 
 
-def train(folder, epochs=2, rate=0.01, name="model", settings="the data"):
+def train(folder, epochs=2, rate=0.01, name="model", settings="", layout=torch.channels_last):
     """Train a small network with everything that `fit` keeps track of; return its weights too."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (96, 12, 12), generator=generator, dtype=torch.uint8)
     split = data.Split(images, torch.arange(96) % 4, tuple("abcd"))
     torch.manual_seed(2)
     layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2)]
-    model = nn.Sequential(*layers, nn.Linear(400, 4)).to(memory_format=torch.channels_last)
+    model = nn.Sequential(*layers, nn.Linear(400, 4)).to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
     batches = data.Batches(split, 32, shuffle=True, seed=3)
     history = training.fit(
@@ -86,7 +86,7 @@ def test_a_finished_training_is_not_repeated(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "other", [{"epochs": 3}, {"rate": 0.02}, {"name": "other"}, {"settings": "other data"},
-              {"settings": torch.ones(2)}], ids=str,
+              {"settings": torch.ones(2)}, {"layout": torch.contiguous_format}], ids=str,
 )  # fmt: skip
 def test_a_training_that_begins_otherwise_begins_anew(tmp_path, capsys, other):
     train(tmp_path)
