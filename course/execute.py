@@ -38,7 +38,7 @@ from nbhelpers.sources import (
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. The one
-# that measures how fast processes are waits for all, those after it too: it has all cores.
+# that measures how fast processes are waits for all others, later ones too, to have all cores.
 AFTER = {"02": ("01",), "07": ("01", "02", "03", "05"), "08": ("06",), "09": ("05", "07")}
 AFTER |= {"10": tuple(f"{number:02}" for number in range(1, 9)), "11": ALL}
 # What is told of each model at the end, and under which head.
@@ -170,7 +170,7 @@ def _rows(
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
         yield _Row(path.stem, known["seconds"], None, False)
     jobs = min(jobs, len(todo)) or 1
-    order, left = _order([*todo], here.place, jobs)
+    order, left = _order([*todo], here.place)
     left |= {min(todo): float("inf")} if todo else {}  # to be read while the others run
     ready: list[str] = []
     running: dict[Future, tuple[str, float]] = {}
@@ -229,17 +229,14 @@ def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: i
     return f"; {len(left)} left, about {minutes:.0f} minutes"
 
 
-def _order(names: list[str], place: str, jobs: int) -> tuple[TopologicalSorter, dict[str, float]]:
+def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
     """Return what gives notebooks one after the other, and how many seconds are left from each on.
 
     `results/durations.json` says what each took; one that is not there counts as one second.
     """
     seconds = results.read(project_folder() / "results" / "durations.json").get(place, {})
     after = {name: AFTER.get(name[:2], ()) for name in names}
-    earlier = {
-        n: [o for o in names if o.startswith(after[n]) and (o < n if jobs == 1 else o != n)]
-        for n in names
-    }
+    earlier = {n: [o for o in names if o != n and o.startswith(after[n])] for n in names}
     left: dict[str, float] = {}
     for name in reversed([*TopologicalSorter(earlier).static_order()]):
         later = [left[other] for other in left if name in earlier[other]]

@@ -3,10 +3,10 @@
 #
 # Expected: memory format is about speed. A training that ran with channels last and goes on without
 #   it, from `state_dict`s, takes the step that it would have taken; or `step` raises an error.
-# Seen: with `fused=True`, Adam, AdamW and SGD (with momentum) walk through the memory of weight,
-#   gradient and state side by side and do not look at their strides. `load_state_dict` of the model
-#   keeps the model's layout, that of the optimizer the saved one; so each weight takes the step of
-#   another. No word is said. Without `fused` the step is right.
+# Seen: with `fused=True`, Adam, AdamW and SGD (with momentum) take another step, as if weight,
+#   gradient and state were read side by side from memory, whatever their strides. `load_state_dict`
+#   of the model keeps the model's layout, that of the optimizer the saved one. No word is said.
+#   Without `fused` the step is right.
 #
 # Prints what it saw; fails if this has changed.
 set -euo pipefail
@@ -14,7 +14,7 @@ place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 python3 -m venv venv
-venv/bin/python -m pip install -q --disable-pip-version-check torch==2.15.0 numpy
+venv/bin/python -m pip install -q --disable-pip-version-check torch==2.15.0 numpy==2.4.6
 
 cat > look.py <<'PYTHON'
 from functools import partial
@@ -31,8 +31,8 @@ def step(model, optimizer):
     optimizer.step()
 
 
-def weights_after(make, goes_on_in, fused):
-    """Train a convolution with channels last, save it, go on; return the weights a step later."""
+def step_after(make, goes_on_in, fused):
+    """Train a convolution with channels last, save it, go on; return its next step."""
     torch.manual_seed(0)
     model = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
     optimizer = make(model.parameters(), fused=fused)
@@ -53,10 +53,10 @@ for name, make in {
     "AdamW": partial(torch.optim.AdamW, lr=0.01),
     "SGD": partial(torch.optim.SGD, lr=0.01, momentum=0.9),
 }.items():
-    right = weights_after(make, torch.channels_last, fused=False)
+    right = step_after(make, torch.channels_last, fused=False)
     for layout in (torch.channels_last, torch.contiguous_format):
         for fused in (False, True):
-            change = weights_after(make, layout, fused)
+            change = step_after(make, layout, fused)
             off = ((change - right).norm() / right.norm()).item()
             print(f"{name:<5} goes on with {layout!s:<24} fused={fused!s:<5} step is off by {off:.1%}")
             mixed_up = fused and layout is torch.contiguous_format

@@ -184,7 +184,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def recorded(run: Profile, dataset: Dataset, notebook: str) -> list[Result]:
-    """Return what `record` wrote for a notebook with this profile on this data, or nothing."""
+    """Return what `record` wrote with this profile on this data, or `[]`; raise as `read` does."""
     path = _path(run, dataset, notebook)
     models, beside = _on_same_data(path, dataset).get("models", []), path.with_suffix(".npz")
     arrays = dict(np.load(beside, allow_pickle=False)) if models and beside.exists() else {}

@@ -266,7 +266,7 @@ def learner(
     learn.model = fast_on_small_maps(learn.model)
     if precision == torch.bfloat16:
         learn.model = Bfloat16(*learn.model)
-    learn.model.to(memory_format=torch.channels_last)  # the same numbers, sooner
+    learn.model.to(memory_format=torch.channels_last)  # faster; the same up to rounding
     learn.path.mkdir(parents=True, exist_ok=True)
     learn.remove_cb(ProgressCallback)  # it leaves residue in saved notebooks
     learn.logger = noop  # in place of a raw list for each epoch
