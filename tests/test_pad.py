@@ -108,11 +108,6 @@ def test_a_failing_model_is_not_silent():
     assert "ZeroDivisionError" in ask(widget, "picture", drawing())["error"]
 
 
-def test_no_reader():
-    with pytest.raises(ValueError, match="No reader"):
-        pad.Pad({})
-
-
 def test_keep(tmp_path):
     widget = pad.Pad(reader(), folder=tmp_path)
     answer = ask(widget, "keep", drawing(), label="4")
@@ -179,6 +174,8 @@ def test_practice_asks_for_all_before_any_comes_again():
 def test_practice_of_what_the_reader_does_not_know(letters):
     with pytest.raises(ValueError, match=r"reader\.card\.classes"):
         pad.Practice(reader(), letters=letters)
+    with pytest.raises(ValueError, match="No reader"):
+        pad.Pad({})
 
 
 # ------------------------------------------------------------------- where there is no front end
