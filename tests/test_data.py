@@ -1,10 +1,8 @@
 import gzip
-import hashlib
 import os
 import socket
 import struct
 import time
-from pathlib import Path
 
 import numpy as np
 import promise
@@ -46,23 +44,6 @@ def test_bad_archives_are_named(tmp_path, options, shape, message):
     path = idx_file(tmp_path / "a.gz", images, **options)
     with pytest.raises(DataError, match=message):
         read_idx(path, shape)
-
-
-def test_labels_out_of_range(tmp_path, monkeypatch):
-    """A mirror whose archives have the right checksums but impossible labels."""
-    folder = tmp_path / "mirror/mnist"
-    folder.mkdir(parents=True)
-    archives = []
-    for name in (Path(archive.path).name for archive in data.mnist_archives()):
-        count = 60_000 if "train" in name else 10_000
-        shape = (count, 28, 28) if "images" in name else (count,)
-        path = idx_file(folder / name, np.full(shape, 11, np.uint8))
-        digest = hashlib.md5(path.read_bytes()).hexdigest()
-        archives.append(sources.Archive(f"mnist/{name}", f"md5:{digest}", ()))
-    monkeypatch.setattr(data, "mnist_archives", lambda: archives)
-    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte\.gz: label 11, expected 0 to 9"):
-        data.mnist(profile.current())
 
 
 def test_archives_have_checksums_and_several_homes():

@@ -78,12 +78,14 @@ def test_colours_may_come_first_or_last(shaped):
     assert np.array_equal(values_of(shaped(grey)), grey)
 
 
-def test_a_photo_of_50_megapixels_is_opened_smaller():
+def test_a_photo_of_50_megapixels_is_opened_smaller_and_no_strip_of_one():
     content = encoded(Image.new("L", (8192, 6144), 200), "JPEG")
     picture, _ = pictures.opened(content)
     assert max(picture.size) <= pictures.LARGE and picture.width * 6144 == picture.height * 8192
     with pytest.raises(pictures.InkError, match="more than 50 million"):
         pictures.opened(encoded(Image.new("1", (8192, 6144)), "PNG"))
+    with pytest.raises(pictures.InkError, match="at least 8 a side"):
+        pictures.from_bytes(encoded(Image.new("L", (20_000, 9)), "JPEG"), "strip")
 
 
 @pytest.mark.parametrize(
@@ -113,11 +115,6 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path):
     photo, damaged = answer.stdout.splitlines()
     assert photo == "(77, 77, 77)"
     assert damaged == "the picture: a damaged HEIC or AVIF photo, or a film. Export it as a JPEG."
-
-
-def test_a_strip_of_a_jpeg_is_refused():
-    with pytest.raises(pictures.InkError, match="at least 8 a side"):
-        pictures.from_bytes(encoded(Image.new("L", (20_000, 9)), "JPEG"), "strip")
 
 
 def test_what_is_left_of_an_animation_is_a_picture_or_an_error():

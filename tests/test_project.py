@@ -70,14 +70,11 @@ def test_owner_s_packages_are_required():
 
 
 @promise.results("The README shows what the records in `results/` hold")
-def test_readme_and_the_page_of_results_show_what_was_measured():
+def test_readme_and_the_page_of_results_show_what_was_measured(monkeypatch):
     for path, text in readme.updated(ROOT).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
     shown = readme.updated(ROOT)[ROOT / "README.md"]
     assert all(f"| {name} |" in shown for name in (*readme.MAIN, *promises.MAIN))
-
-
-def test_readme_links_to_where_the_repository_is_known(monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
     shown = readme.updated(ROOT)[ROOT / "README.md"]
     assert "[Binder](https://mybinder.org/v2/gh/someone/course/" in shown

@@ -35,7 +35,7 @@ def card_of(name, **changes):
     return saving.card(name, RUN, digits, result, **LENET | changes)
 
 
-def test_one_line_is_printed_and_nothing_half_written_is_left():
+def test_one_line_is_printed_and_the_card_says_what_a_user_must_know():
     where, card, printed = saved()
     assert re.fullmatch(
         r"saved lenet.safetensors and lenet.onnx \(1\.7 MB each\); "
@@ -43,17 +43,12 @@ def test_one_line_is_printed_and_nothing_half_written_is_left():
         printed,
     )
     assert sorted(path.name for path in where.iterdir()) == [GRAPH, WEIGHTS]
-    assert 0 < card.onnx_difference < 1e-5
-
-
-def test_card_says_what_a_user_must_know():
-    where, card, _ = saved()
     _, digits, result = trained()
     assert (card.name, card.title, card.architecture) == ("lenet", "LeNet on the sample", "lenet")
     assert (card.form, card.side, card.proportions, card.mean, card.std) == (
         "mnist", 28, "kept", 0.5, 0.5,
     )  # fmt: skip
-    assert card.classes == tuple("0123456789")
+    assert card.classes == tuple("0123456789") and 0 < card.onnx_difference < 1e-5
     assert card.results["test_accuracy"] == result.test_accuracy
     assert card.results["test_images"] == len(digits.test)
     reader, (_, loaded) = models.reader("lenet", where), models.load("lenet", where)
