@@ -57,9 +57,6 @@ def test_archives_have_checksums_and_several_homes():
         assert archive.urls == tuple(url + name for url in MNIST.mirrors) and len(archive.urls) > 1
 
 
-# ------------------------------------------------------------------------ the embedded sample
-
-
 @pytest.fixture
 def sample(monkeypatch):
     monkeypatch.setenv("NBHELPERS_SAMPLE", "always")
@@ -122,9 +119,6 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
     assert placed.sum() == 255
 
 
-# ------------------------------------------------------------------------------------ splits
-
-
 @promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     again = data.digits_sample(profile.current())
@@ -140,9 +134,6 @@ def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
     small = data.mnist(profile.current())
     assert len(small.test) <= 400 and small.validation.labels.bincount(minlength=10).min() > 0
-
-
-# ----------------------------------------------------------------------------------- batches
 
 
 @promise.training("Accuracy is measured with dropout off, and each image counts once")

@@ -125,9 +125,6 @@ def test_threads_are_shared_only_where_notebooks_run_at_once(project, threads):
         assert printed(project, "01_looks").endswith("None\n")
 
 
-# ------------------------------------------------------------------------------ what must run again
-
-
 def test_a_notebook_runs_again_only_if_what_it_imports_has_changed(tmp_path):
     files = {
         "nbhelpers/__init__.py": "", "nbhelpers/near.py": "from nbhelpers.tamil import far",
@@ -178,9 +175,6 @@ def test_the_course_s_notebooks_use_some_modules_and_no_machinery():
         assert not [name for name in names if name.startswith("course/")]
     first = stamp.files(root / "notebooks" / "01_one_linear_layer.ipynb", root)
     assert "handwriting" not in {used.relative_to(root).parts[0] for used in first}
-
-
-# --------------------------------------------------------------------------------------- publishing
 
 
 @pytest.fixture

@@ -85,9 +85,6 @@ def without_promises(text):
     return re.sub("<!-- promises: begin -->.*?<!-- promises: end -->", "", text, flags=re.S)
 
 
-# ------------------------------------------------------------------- odd paths, locales, no home
-
-
 PICTURE = """
 import os
 from matplotlib import pyplot as plt
@@ -197,9 +194,6 @@ def test_every_text_file_is_opened_with_its_encoding():
     assert not found
 
 
-# ------------------------------------------------------------------------------------- line ends
-
-
 @promise.hostile("A checkout with Windows line ends works the same")
 def test_windows_line_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
@@ -238,9 +232,6 @@ print(json.dumps([
     assert without_promises(after.decode().replace("\r\n", "\n")) == without_promises(text)
 
 
-# ---------------------------------------------------------------------------------- two at once
-
-
 @promise.hostile("Of two runs at once, the second says so and leaves the first alone")
 def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     waits = """import pathlib, time
@@ -265,9 +256,6 @@ while not pathlib.Path('../go').exists() and time.monotonic() < end: time.sleep(
     assert first.returncode == 0, rest
     assert tiny_project.printed(folder, "00_tiny") == "done\n"
     assert not list(folder.rglob("*.part"))
-
-
-# ------------------------------------------------------------------------------------ full disk
 
 
 @promise.hostile("A full disk and a read-only folder are named, and leave nothing half-written")
@@ -299,9 +287,6 @@ def test_a_full_disk_while_results_are_written(tmp_path, monkeypatch, capsys):
             action()
         assert str(tmp_path) in str(error.value)
     assert files() == before
-
-
-# ------------------------------------------------------------------------------ read-only course
 
 
 USES = """

@@ -25,8 +25,6 @@ from nbhelpers import data, profile, sources, tamil, training, vision
 from nbhelpers.data import DataError
 from nbhelpers.tamil import synthetic
 
-# ------------------------------------------------------------------------------- a killed kernel
-
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a word of Unix")
 @promise.hostile("A notebook whose kernel is killed is named, and the others go on")
@@ -49,8 +47,6 @@ def test_killed_kernel_is_named_and_the_others_go_on(project, capfd):
     assert results.read(build / "02_fine.json")["seconds"] > 0
     assert not list(project.rglob("*.part"))
 
-
-# --------------------------------------------------------------------------------- little memory
 
 LITTLE_MEMORY = """
 import re, resource, sys
@@ -122,9 +118,6 @@ def test_batch_shrinks_on_a_full_gpu(tmp_path, capfd):
     del ballast
 
 
-# ----------------------------------------------------------------------------------------- no GPU
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @promise.hostile("Without a GPU everything runs on the CPU; asking for one is a clear error")
 def test_without_a_gpu(monkeypatch, capfd):
@@ -136,9 +129,6 @@ def test_without_a_gpu(monkeypatch, capfd):
     assert out == ""
     assert err.startswith("error: NB_DEVICE is 'cuda', which this machine cannot use: ")
     assert "Traceback" not in err and err.count("\n") < 4
-
-
-# ---------------------------------------------------------------------------------- damaged images
 
 
 @pytest.fixture
@@ -189,9 +179,6 @@ def test_a_hundred_damaged_images(damaged, monkeypatch, capsys):
     monkeypatch.setenv("NBHELPERS_DAMAGED", "ignore")
     with pytest.raises(sources.SourceError, match=r"'ignore'\. Expected stop or skip"):
         tamil.tamil(profile.current(), side=32)
-
-
-# ------------------------------------------------------------------------------------ unsafe code
 
 
 def python_files():

@@ -194,9 +194,6 @@ def test_loaded_model_goes_on_learning():
     assert model[0].weight.grad is not None
 
 
-# ------------------------------------------------------------------- the course's own models
-
-
 def place_of(artifacts, name, accuracy, folder, source="full"):
     """Put the trained model where a run of a profile would, with that validation accuracy."""
     profile_name = name.partition("-")[0]

@@ -59,9 +59,6 @@ def shown(widget):
     return DisplayFormatter().format(widget)
 
 
-# ------------------------------------------------------------------------------------- the pad
-
-
 def test_a_picture_is_answered():
     widget = pad.Pad(reader())
     png = drawing(STANDING)
@@ -119,9 +116,6 @@ def test_keep(tmp_path):
     assert ask(widget, "keep", drawing(), label="4")["error"]  # no folder can be made there
 
 
-# ------------------------------------------------------------------------------------ practice
-
-
 def test_practice_asks_checks_and_counts():
     practice = pad.Practice(reader(), letters=["0", "1"], seed=3)
     first = practice.task["text"]
@@ -176,9 +170,6 @@ def test_practice_of_what_the_reader_does_not_know(letters):
         pad.Practice(reader(), letters=letters)
     with pytest.raises(ValueError, match="No reader"):
         pad.Pad({})
-
-
-# ------------------------------------------------------------------- where there is no front end
 
 
 def test_headless_a_picture_of_what_was_drawn_last_stands_in(monkeypatch):

@@ -112,9 +112,6 @@ def test_doctor_and_help_need_no_packages():
     assert "missing" in answer.stdout, answer.stderr
 
 
-# --------------------------------------------------- what is installed, by make and by containers
-
-
 def test_the_locks_differ_only_in_what_a_gpu_needs():
     large, small = locked(), locked("requirements-cpu.lock")
     left_out = {name for name in large if re.match("nvidia-|cuda-|triton$", name)}
@@ -162,9 +159,6 @@ def test_workflows_use_github_s_own_actions_and_name_them_by_hash():
         for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
             pinned = re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
             assert pinned, f"{path.name}: {action}"
-
-
-# ------------------------------------------------------------------------------- how much there is
 
 
 def lines(texts):

@@ -59,8 +59,6 @@ def damaged(draw, content):
     return draw(st.binary(max_size=200))
 
 
-# ---------------------------------------------------------------------------------------- IDX
-
 SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
 
 
@@ -84,9 +82,6 @@ def test_idx_files_come_back_or_are_refused(tmp_path, shape, seed, draw):
     else:
         assert read.shape == shape and read.dtype == np.uint8
         assert where == "content" or np.array_equal(read, values)
-
-
-# ----------------------------------------------------------------------------------- archives
 
 
 PICTURE = letter(30, 20)
@@ -166,8 +161,6 @@ def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
         assert left <= {"letters", "letters.lock"}, "nothing is unpacked"
 
 
-# -------------------------------------------------------------------------------- checkpoints
-
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 
 
@@ -189,8 +182,6 @@ def test_checkpoints_come_back_or_are_refused(tmp_path, seed, value, draw):
         assert read["weights"].stride() == weights.stride()
         assert repr(read[0]) == repr([value, (value, 1)])
 
-
-# ---------------------------------------------------------------------------------------- ink
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
 
@@ -278,8 +269,6 @@ def test_damaged_files_are_read_or_refused(kind, draw):
     content = draw.draw(damaged(FILES[kind]))
     check(lambda: ink.to_mnist(content))
 
-
-# -------------------------------------------------------------------------------------- the pad
 
 JSON = st.recursive(
     PLAIN,

@@ -173,9 +173,6 @@ def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     assert np.abs(found - (expected / card.temperature).softmax(1).numpy()).max() < 1e-4
 
 
-# ---------------------------------------------------------------------- temperature and threshold
-
-
 @CALIBRATED
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
 def test_temperature_makes_probabilities_honest(true_temperature):
@@ -213,9 +210,6 @@ def test_wanted_share():
     assert saving.wanted_share(0.5) == saving.wanted_share(0.97) == 0.99
     assert saving.wanted_share(0.994) == pytest.approx(0.998)
     assert saving.wanted_share(1.0) == 1
-
-
-# ------------------------------------------------------------------- the course's own models
 
 
 @promise.results(

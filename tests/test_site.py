@@ -254,9 +254,6 @@ def test_tamil_has_a_font_of_its_own_where_npm_has_been(site):
     )
 
 
-# ------------------------------------------------------------------------------- without Sphinx
-
-
 def notebook(*cells):
     return v4.new_notebook(cells=list(cells))
 

@@ -40,7 +40,7 @@ def alike(found, image):
 
 
 @pytest.mark.parametrize("condition", wild.CONDITIONS)
-def test_pictures_come_from_the_seed_alone(condition, digits):
+def test_pictures_come_from_the_seed_alone_and_the_digit_can_be_found(condition, digits):
     first, second = digits.images[:2]
     content = wild.picture(first, condition, 5)
     assert content == wild.picture(first.numpy(), condition, 5)
@@ -48,10 +48,6 @@ def test_pictures_come_from_the_seed_alone(condition, digits):
     assert content != wild.picture(first, condition, 5, index=1)
     assert content != wild.picture(second, condition, 5)
     assert opened(content).format in ("PNG", "JPEG")
-
-
-@pytest.mark.parametrize("condition", wild.CONDITIONS)
-def test_the_digit_can_be_found(condition, digits):
     found = [
         alike(ink.to_mnist(wild.picture(image, condition, 0, index)).normalised, image)
         for index, image in enumerate(digits.images[:4])
@@ -137,8 +133,6 @@ def test_a_sure_and_wrong_answer_is_counted_under_the_scenes_that_are_named(digi
     for shares in found.values():
         assert shares["ours"] <= threes and 0 < shares["sure_and_wrong"] <= 1 - threes
 
-
-# ----------------------------------------------------------------------------- everyday pictures
 
 EVERYDAY = promise.results(
     "A sheet on a desk, a boxed digit, a note, a whole page: the character is found"
