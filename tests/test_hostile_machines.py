@@ -1,6 +1,7 @@
 """Machines that are too small, kernels that are killed, images that are damaged, unsafe code."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -53,14 +54,11 @@ import re, resource, sys
 from pathlib import Path
 import torch
 from nbhelpers import vision
-from nbhelpers.data import Dataset, Split
+from small_models import noise
 
 torch.set_num_threads(1)
-torch.manual_seed(0)
-images = torch.randint(256, (512, 28, 28), dtype=torch.uint8)
-split = Split(images, torch.arange(512) % 3, tuple("abc"))
-dataset = Dataset("noise", "full", split, split[:16], split[:16])
-weights = vision.scratch(split)
+dataset = noise(28, 3, 512)
+weights = vision.scratch(dataset.train)
 
 
 def make(size):
@@ -81,7 +79,8 @@ print("trained on", learn.dls.train.batch_size, "images at a time")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory like so")
 @promise.hostile("Where memory is short the batch shrinks, says so, and training goes on")
 def test_batch_shrinks_where_memory_is_short(tmp_path):
-    settings = {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1"}
+    places = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    settings = {"NB_HEADLESS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
     for setting in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):  # whatever `make` has set
         settings[f"MALLOC_{setting}_"] = "131072"  # what a try frees, the next can have
     ran = in_python.run("-W", "ignore", "-c", LITTLE_MEMORY, tmp_path, folder=ROOT, **settings)
@@ -261,10 +260,14 @@ def test_no_secrets_in_tracked_files():
     assert found == []
 
 
-def test_workflow_may_only_read_and_ends():
+def test_workflow_may_only_read_and_ends_and_names_actions_of_github_s_own_by_hash():
     path = ROOT / ".github" / "workflows" / "test.yml"
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {"contents": "read"}
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
     assert "make audit" in {step.get("run") for step in steps}
+    for path in ROOT.glob(".github/workflows/*.yml"):
+        for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
+            pinned = re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
+            assert pinned, f"{path.name}: {action}"

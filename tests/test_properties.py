@@ -243,20 +243,6 @@ def test_any_picture_is_read_or_refused(image, form, side):
     check(lambda: ink.to_form(image, form, side))
 
 
-@given(
-    st.one_of(st.just((2, 3)), st.lists(st.integers(0, 40), min_size=1, max_size=4).map(tuple)),
-    st.sampled_from(["u1", "u2", "i4", "i8", "f4", "f8", "?", "f2", "c8"]),
-    st.floats(allow_nan=True, width=16),
-    st.integers(0, 99),
-)
-def test_any_array_is_read_or_refused(shape, kind, scale, seed):
-    random = np.random.default_rng(seed).random(shape)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a number that an integer cannot hold
-        values = (random * scale).astype(kind)
-    check(lambda: ink.to_mnist(values))
-
-
 DRAWN = Image.open(io.BytesIO(drawing()))
 FILES = {
     kind: encoded(DRAWN, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
