@@ -1,10 +1,12 @@
-"""Pictures, letters and archives of them as files, for tests that read or damage some."""
+"""Pictures, letters and archives of them as files, and a disk that has no room for any."""
 
+import contextlib
 import hashlib
 import io
 import tarfile
 import zipfile
 
+import pytest
 from PIL import Image, ImageDraw
 
 from nbhelpers import sources
@@ -61,3 +63,15 @@ def mirror_letters(folder, monkeypatch, **parts):
         monkeypatch.setattr(archive, part, (described,))
     monkeypatch.setenv("NBHELPERS_MIRROR", str(folder))
     monkeypatch.setenv("NB_PROFILE", "quick")
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Let the system refuse to write more than 700 bytes to a file, as it does on a full disk."""
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

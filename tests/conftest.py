@@ -79,9 +79,7 @@ class Moody(http.server.BaseHTTPRequestHandler):
         if mood == "silent":
             time.sleep(self.server.patience)
             return
-        lies = {"corrupted": bytes(len(CONTENT)), "too-short": CONTENT[:-1]}
-        lies["error-page"] = b"<html><title>Please log in</title></html>"
-        content = lies.get(mood, CONTENT)
+        content = bytes(len(CONTENT)) if mood == "corrupted" else CONTENT
         self.send_response(200)
         self.send_header(
             *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))

@@ -8,11 +8,11 @@ import random
 import signal
 import sys
 import time
-import zipfile
 
 import promise
 import pytest
 import torch
+from as_files import packed
 from torch import nn
 
 from nbhelpers import data, training
@@ -23,20 +23,17 @@ KILLS = 10
 
 
 @promise.hostile("A damaged model or checkpoint is named and never half used")
-@pytest.mark.parametrize("damage", ["cut", "empty", "a weight", "another zip", "a program"])
+@pytest.mark.parametrize("damage", ["a weight", "another zip", "a program"])
 def test_damage_is_named(tmp_path, damage):
-    path = tmp_path / "state"
-    training.save_checkpoint(path, {"a": torch.ones(100)})
-    content = path.read_bytes()
-    if damage == "another zip":
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("a", "b")
-    elif damage == "a program":
+    """`test_properties` damages one in many ways."""
+    path = packed(tmp_path / "state.zip", {"a": b"b"})
+    if damage == "a program":
         torch.save({"a": os.system}, path)
-    else:
-        changed = content.replace(b"\0\0\x80\x3f" * 2, b"\0\0\x80\x3e" * 2, 1)
-        path.write_bytes({"cut": content[:150], "empty": b"", "a weight": changed}[damage])
-    with pytest.raises(training.CheckpointError, match=r"state: damaged.*Delete it"):
+    elif damage == "a weight":
+        training.save_checkpoint(path, {"a": torch.ones(100)})
+        changed = path.read_bytes().replace(b"\0\0\x80\x3f" * 2, b"\0\0\x80\x3e" * 2, 1)
+        path.write_bytes(changed)
+    with pytest.raises(training.CheckpointError, match=r"state\.zip: damaged.*Delete it"):
         training.load_checkpoint(path)
 
 

@@ -1,8 +1,8 @@
 import gzip
-import hashlib
 import os
+import socket
 import struct
-from pathlib import Path
+import time
 
 import numpy as np
 import promise
@@ -22,8 +22,8 @@ def idx(values, magic=None):
     return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
 
-def idx_file(path, values, magic=None, cut=None, missing=0):
-    content = idx(values, magic)
+def idx_file(path, values, magic=None, cut=None, missing=0, more=0):
+    content = idx(values, magic) + bytes(more)
     path.write_bytes(gzip.compress(content[: len(content) - missing])[:cut])
     return path
 
@@ -33,11 +33,10 @@ def idx_file(path, values, magic=None, cut=None, missing=0):
     ("options", "shape", "message"),
     [
         ({"cut": 200}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
-        ({"cut": 5}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
         ({"magic": b"\0\0\x0d\3"}, (5, 28, 28), r"begin with 00000d03.*begin with 00000803"),
         ({}, (6, 28, 28), r"begin with 00000803 00000005.*expected 4,720.*shape \(6, 28, 28\)"),
-        ({"missing": 10}, (5, 28, 28), r"3,926 bytes or more.*expected 3,936"),
         ({"missing": 3930}, (5, 28, 28), r"6 bytes or more.*expected 3,936"),
+        ({"more": 50_000_000}, (5, 28, 28), "bytes or more that begin with"),
     ],
 )
 def test_bad_archives_are_named(tmp_path, options, shape, message):
@@ -45,23 +44,6 @@ def test_bad_archives_are_named(tmp_path, options, shape, message):
     path = idx_file(tmp_path / "a.gz", images, **options)
     with pytest.raises(DataError, match=message):
         read_idx(path, shape)
-
-
-def test_labels_out_of_range(tmp_path, monkeypatch):
-    """A mirror whose archives have the right checksums but impossible labels."""
-    folder = tmp_path / "mirror/mnist"
-    folder.mkdir(parents=True)
-    archives = []
-    for name in (Path(archive.path).name for archive in data.mnist_archives()):
-        count = 60_000 if "train" in name else 10_000
-        shape = (count, 28, 28) if "images" in name else (count,)
-        path = idx_file(folder / name, np.full(shape, 11, np.uint8))
-        digest = hashlib.md5(path.read_bytes()).hexdigest()
-        archives.append(sources.Archive(f"mnist/{name}", f"md5:{digest}", ()))
-    monkeypatch.setattr(data, "mnist_archives", lambda: archives)
-    monkeypatch.setenv("NBHELPERS_MIRROR", str(tmp_path / "mirror"))
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte\.gz: label 11, expected 0 to 9"):
-        data.mnist(profile.current())
 
 
 def test_archives_have_checksums_and_several_homes():
@@ -73,9 +55,6 @@ def test_archives_have_checksums_and_several_homes():
     }
     for name, archive in archives.items():
         assert archive.urls == tuple(url + name for url in MNIST.mirrors) and len(archive.urls) > 1
-
-
-# ------------------------------------------------------------------------ the embedded sample
 
 
 @pytest.fixture
@@ -95,11 +74,15 @@ def test_sample_has_mnist_form(sample):
     assert (rows - 14).abs().max() <= 0.5 + 1e-4  # the centre of mass, to the nearest pixel
 
 
+@promise.hostile("Without a network a run goes on with the sample within seconds")
 @promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_without_network_the_sample_stands_in_and_says_so(monkeypatch, capsys):
-    dead = [sources.Archive("mnist/x.gz", "md5:0", ("http://127.0.0.1:9/x.gz",))]
-    monkeypatch.setattr(data, "mnist_archives", lambda: dead)
+    """No name server answers, which must be waited for longest: once for each of two homes."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(30))
+    monkeypatch.setattr(sources, "PATIENCE", 0.5)
+    started = time.perf_counter()
     assert data.mnist(profile.current()).source == "sample"
+    assert time.perf_counter() - started < 5
     assert "SAMPLE DATA" in capsys.readouterr().out
     monkeypatch.setenv("NBHELPERS_SAMPLE", "never")
     with pytest.raises(sources.Unavailable):
@@ -136,9 +119,6 @@ def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
     assert placed.sum() == 255
 
 
-# ------------------------------------------------------------------------------------ splits
-
-
 @promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     again = data.digits_sample(profile.current())
@@ -156,19 +136,13 @@ def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
     assert len(small.test) <= 400 and small.validation.labels.bincount(minlength=10).min() > 0
 
 
-# ----------------------------------------------------------------------------------- batches
-
-
 @promise.training("Accuracy is measured with dropout off, and each image counts once")
-def test_batches_hold_every_image_once(sample):
+def test_batches_hold_every_image_once_scaled(sample):
     batches = Batches(sample.validation, 64, shuffle=True, seed=5)
     labels = torch.cat([labels for _, labels in batches])
     assert len(batches) == 5 and len(labels) == 280
     assert torch.equal(labels.bincount(), sample.validation.labels.bincount())
-
-
-def test_batches_are_scaled_and_in_order(sample):
-    inputs, labels = next(iter(Batches(sample.train, 8, mean=0.5, std=0.5)))
+    inputs, labels = next(iter(Batches(sample.train, 8, mean=0.5, std=0.5)))  # in order
     expected = (sample.train.images[:8, None] / 255 - 0.5) / 0.5
     assert inputs.dtype == torch.float32 and labels.dtype == torch.int64
     assert torch.allclose(inputs, expected, atol=1e-6)

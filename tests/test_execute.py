@@ -41,25 +41,22 @@ def threads(monkeypatch):
 
 @promise.notebooks("Two notebooks run at once, each after those whose results it shows")
 def test_two_at_once_in_the_right_order(project, threads):
+    """The first, then those that others wait for; and the one that measures processes alone."""
     threads(4)
     before = dict(os.environ)
-    first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "3"), ("3", "1")))
-    write(project, _01_meets=first, _02_after=LOOKS, _03_meets=second, _11_alone=LOOKS, _12_x="1")
-    assert execute.run([], jobs=2) == 0
-    seen, shared = printed(project, "02_after").rsplit(" ", 1)
-    assert "01_meets" in seen and "11_alone" not in seen and int(shared) == 2
-    assert printed(project, "11_alone") == "['01_meets', '02_after', '03_meets', '12_x'] None\n"
-    assert results.read(project / "build" / "smoke-cpu" / "together.json")["seconds"] > 0
-    assert dict(os.environ) == before
-
-
-def test_those_that_others_wait_for_begin_first(project, threads):
-    threads(2)
     first, second = (MEETS.format(own=a, other=b) for a, b in (("1", "5"), ("5", "1")))
-    write(project, _00_begins=LOOKS, _01_meets=first, _04_shows=LOOKS, _05_meets=second, _07_x="1")
+    write(project, _00_begins=LOOKS, _01_meets=first, _02_after=LOOKS, _04_shows=LOOKS)
+    write(project, _05_meets=second, _07_x="1", _11_alone=LOOKS, _12_x="1")
     assert execute.run([], jobs=2) == 0
     assert printed(project, "00_begins")[:2] == "[]" and "_meets" in printed(project, "04_shows")
+    seen, shared = printed(project, "02_after").rsplit(" ", 1)
+    assert "01_meets" in seen and "11_alone" not in seen and int(shared) == 2
+    others = [path.stem for path in sorted((project / "notebooks").glob("*.ipynb"))]
+    others.remove("11_alone")
+    assert printed(project, "11_alone") == f"{others} None\n"
     assert "pathlib" in (project / "build" / "smoke-cpu" / "00_begins.html").read_text("utf-8")
+    assert results.read(project / "build" / "smoke-cpu" / "together.json")["seconds"] > 0
+    assert dict(os.environ) == before
 
 
 def test_one_after_the_other_keeps_the_order_and_all_threads(project, threads, capfd):
@@ -73,18 +70,14 @@ def test_one_after_the_other_keeps_the_order_and_all_threads(project, threads, c
     assert capfd.readouterr().out.count("unchanged, not executed again") == 3
 
 
-def test_a_run_of_some_or_with_errors_is_not_taken_for_one_of_all(project):
+def test_a_run_of_some_or_with_errors_is_not_taken_for_one_of_all(project, capfd):
     write(project, _01_fine="1", _02_fails="1 / 0")
     together = project / "build" / "smoke-cpu" / "together.json"
     assert execute.run(["01"], jobs=1) == 0 and not together.exists()
+    assert str(["--executed", str(together.parent)]) in capfd.readouterr().out, "the site ends it"
     assert execute.run([], force=True, jobs=1) == 1 and not together.exists()
-
-
-def test_a_run_ends_with_the_site_and_says_if_it_failed(project, capfd):
-    assert execute.run([]) == 0
-    assert str(["--executed", str(project / "build" / "smoke-cpu")]) in capfd.readouterr().out
     (project / "course" / "site" / "build.py").write_text("raise SystemExit(1)")
-    assert execute.run([]) == 1
+    assert execute.run(["01"]) == 1
 
 
 def test_those_that_show_results_of_others_are_named():
@@ -126,15 +119,10 @@ def test_ctrl_c_ends_all_kernels(project):
 
 def test_threads_are_shared_only_where_notebooks_run_at_once(project, threads):
     threads(2)
-    write(project, _01_looks=LOOKS, _03_looks=LOOKS)
-    assert execute.run([]) == 0
-    assert printed(project, "01_looks").endswith("1\n")
+    write(project, _01_looks=LOOKS, _03_looks="1")
     for alone in ({"wanted": ["01"]}, {"wanted": [], "publish": True}):
         assert execute.run(**alone, force=True) == 0
         assert printed(project, "01_looks").endswith("None\n")
-
-
-# ------------------------------------------------------------------------------ what must run again
 
 
 def test_a_notebook_runs_again_only_if_what_it_imports_has_changed(tmp_path):
@@ -187,9 +175,6 @@ def test_the_course_s_notebooks_use_some_modules_and_no_machinery():
         assert not [name for name in names if name.startswith("course/")]
     first = stamp.files(root / "notebooks" / "01_one_linear_layer.ipynb", root)
     assert "handwriting" not in {used.relative_to(root).parts[0] for used in first}
-
-
-# --------------------------------------------------------------------------------------- publishing
 
 
 @pytest.fixture

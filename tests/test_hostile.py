@@ -1,34 +1,36 @@
-"""No network, a full disk, a read-only course, no home folder, odd paths, locales and line ends.
+"""A full disk, a read-only course, no home folder, odd paths, locales and line ends.
 
-Each is made real in a process of its own; those that need several seconds share one.
+Most are made real in a process of its own; those that need several seconds share one.
 """
 
 import ast
-import functools
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import onnx
 import promise
 import pytest
 import tiny_project
+import torch
+from as_files import encoded, full_disk
 from nbformat import v4
 from PIL import Image
-from source import PACKAGES, modules
+from small_models import GRAPH, RUN, saved, trained
+from source import PACKAGES, ROOT, modules
 
 from course import execute, readme, stamp
 from course.__main__ import main
-from nbhelpers import profile
+from handwriting import mine, saving
+from nbhelpers import profile, records, sources, training
 from nbhelpers.tamil import alphabet
 
-ROOT = Path(__file__).resolve().parent.parent
 NO_UTF8 = {
     "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
 }  # fmt: skip
@@ -60,13 +62,9 @@ def checkout(folder, *cells):
 
 def settings(folder, **others):
     """Return the environment of a process in a copy of the course; a None among `others` unsets."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("XDG_") and not name.lower().endswith("_proxy")
-    }
     ours = {"PYTHONPATH": str(folder), "NB_PROFILE": "smoke", "NB_DEVICE": "cpu"}
-    known = kept | ours | {"OMP_NUM_THREADS": "1"} | others
+    theirs = [n for n in os.environ if n.startswith("XDG_") or n.lower().endswith("_proxy")]
+    known = os.environ | dict.fromkeys(theirs) | ours | {"OMP_NUM_THREADS": "1"} | others
     return {name: value for name, value in known.items() if value is not None}
 
 
@@ -82,20 +80,9 @@ def said(answer):
     return answer.stdout + answer.stderr
 
 
-@functools.cache
-def works(*command):
-    """Whether this machine lets us do that."""
-    if not shutil.which(command[0]):
-        return False
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
 def without_promises(text):
     """Return a README without the table of what was tested, which no copy of the course has."""
     return re.sub("<!-- promises: begin -->.*?<!-- promises: end -->", "", text, flags=re.S)
-
-
-# ------------------------------------------------------------------- odd paths, locales, no home
 
 
 PICTURE = """
@@ -207,9 +194,6 @@ def test_every_text_file_is_opened_with_its_encoding():
     assert not found
 
 
-# ------------------------------------------------------------------------------------- line ends
-
-
 @promise.hostile("A checkout with Windows line ends works the same")
 def test_windows_line_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("NB_PROFILE", "smoke")
@@ -248,9 +232,6 @@ print(json.dumps([
     assert without_promises(after.decode().replace("\r\n", "\n")) == without_promises(text)
 
 
-# ---------------------------------------------------------------------------------- two at once
-
-
 @promise.hostile("Of two runs at once, the second says so and leaves the first alone")
 def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
     waits = """import pathlib, time
@@ -277,138 +258,35 @@ while not pathlib.Path('../go').exists() and time.monotonic() < end: time.sleep(
     assert not list(folder.rglob("*.part"))
 
 
-# ----------------------------------------------------------------------------------- no network
-
-
-LOOKS_UP = """
-import time
-from nbhelpers import data, profile, sources, tamil
-sources.PATIENCE = 2
-started = time.perf_counter()
-print(data.mnist(profile.current()).source)
-for part in (tamil.TRAIN, tamil.TEST):
-    try:
-        sources.fetch(*part)
-    except sources.Unavailable:
-        print("unavailable")
-print("seconds", time.perf_counter() - started)
-"""
-
-
-@pytest.mark.skipif(
-    not works("unshare", "--mount", "true"), reason="needs the right to mount, which root has"
-)
-@promise.hostile("Without a network a run goes on with the sample within seconds")
-def test_a_name_server_that_never_answers(tmp_path):
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.153\n", encoding="ascii")
-    mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        try:
-            silent.bind(("127.0.0.153", 53))
-        except OSError:
-            pytest.skip("something else answers for names here")
-        answer = python(
-            ROOT, "-c", LOOKS_UP,
-            before=["unshare", "--mount", "sh", "-c", mount, str(tmp_path / "resolv.conf")],
-        )  # fmt: skip
-        silent.settimeout(1)
-        assert silent.recv(512), "it was asked"
-    assert answer.returncode == 0, said(answer)
-    assert "SAMPLE DATA" in answer.stdout and "\nsample\n" in answer.stdout
-    assert answer.stdout.count("unavailable") == 2
-    assert float(answer.stdout.split()[-1]) < 30  # a loaded machine starts processes slowly
-
-
-# ------------------------------------------------------------------------------------ full disk
-
-
-FILLS = """
-import os, resource, sys
-from pathlib import Path
-import nbformat, torch
-from course import execute
-from handwriting import mine, saving
-from nbhelpers import data, networks, profile, records, training
-disk, kind = Path(sys.argv[1]), sys.argv[2]
-run = profile.current()
-digits = data.mnist(run)
-model = networks.linear()
-history = training.History("linear", [1], [1], [1], [1], [1])
-probabilities, _ = training.predict(model, data.Batches(digits.test, 500))
-result = records.test_result(model, history, digits.test, probabilities, recipe="", band=(0, 1))
-how = {"form": "mnist", "architecture": "linear", "side": 28, "mean": 0.0, "std": 1.0}
-how["temperature"] = 1.0
-card = saving.card("linear", run, digits, result, **how)
-graph = saving.exported(model, card)
-saving.exported = lambda *_: graph  # it takes seconds, and writes nothing
-folder = records.artifacts_folder(run, digits)
-png = Path("drawing.png").read_bytes()
-state = {"weights": torch.rand(100_000)}
-tiny = Path("tiny.ipynb")
-
-def write(times):
-    yield "record", lambda: records.record(run, digits, "01", [result] * times)
-    yield "model", lambda: saving.save(model, card, digits, folder)
-    kept = disk / "artifacts" / "state"
-    yield "checkpoint", lambda: training.save_checkpoint(kept, state | {"n": times})
-    yield "drawing", lambda: mine.keep(png, "7", "mnist", disk / "mine")
-    yield "notebook", lambda: execute.notebook(tiny, disk / "build" / "tiny.ipynb")
-
-def files():
-    return {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
-
-for _, action in write(1):
-    action()
-before = files()
-if kind == "full":
-    with (disk / "filler").open("wb", buffering=0) as filler:
-        try:
-            while filler.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
-else:  # the system refuses to write more, as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-for name, action in write(2):
-    try:
-        action()
-        print(name, "was written")
-    except Exception as error:
-        print(name, "|", type(error).__name__, "|", error)
-after = files()
-after.pop(disk / "filler", None)
-print("unchanged" if after == before else sorted(map(str, after.keys() ^ before.keys())))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @promise.hostile("A full disk and a read-only folder are named, and leave nothing half-written")
-def test_a_full_disk_while_results_are_written(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    notebook = v4.new_notebook(cells=[v4.new_code_cell("print('x' * 10_000)")])
-    nbformat.write(notebook, tmp_path / "tiny.ipynb")
+def test_a_full_disk_while_results_are_written(tmp_path, monkeypatch, capsys):
+    model, digits, result = trained()
+    where, card, _ = saved()
+    graph, tiny = onnx.load(where / GRAPH), tmp_path / "tiny.ipynb"
+    monkeypatch.setattr(saving, "exported", lambda *_: graph)
+    nbformat.write(v4.new_notebook(cells=[v4.new_code_cell("print('x' * 10_000)")]), tiny)
     paper = Image.effect_noise((90, 90), 2).point(lambda value: value + 110)  # large, as a file
     paper.paste(0, (40, 20, 50, 70))
-    paper.save(tmp_path / "drawing.png")
-    mounts = works("unshare", "--mount", "true")
-    mount = 'mount -t tmpfs -o size=3m none "$0" && exec "$@"'
-    answer = python(
-        tmp_path, "-c", FILLS, str(disk), "full" if mounts else "limited",
-        before=["unshare", "--mount", "sh", "-c", mount, str(disk)] if mounts else (),
-        PYTHONPATH=str(ROOT), NBHELPERS_SAMPLE="always",
-        NBHELPERS_ARTIFACTS=str(disk / "artifacts"),
-    )  # fmt: skip
-    *errors, left = answer.stdout.splitlines()[-6:]
-    assert [line.split(" | ")[:2] for line in errors] == [
-        [name, "WriteError"] for name in ("record", "model", "checkpoint", "drawing", "notebook")
-    ], said(answer)
-    for line in errors:
-        assert str(disk) in line and "Free some space" in line
-    assert left == "unchanged"
+    state = {"weights": torch.rand(100_000)}
 
+    def write(times):
+        yield lambda: records.record(RUN, digits, "01", [result] * times)
+        yield lambda: saving.save(model, card, digits, tmp_path / "models")
+        yield lambda: training.save_checkpoint(tmp_path / "state", state | {"n": times})
+        yield lambda: mine.keep(encoded(paper), "7", "mnist", tmp_path / "mine")
+        yield lambda: execute.notebook(tiny, tmp_path / "build" / "tiny.ipynb")
 
-# ------------------------------------------------------------------------------ read-only course
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    for action in write(1):
+        action()
+    before = files()
+    for action in write(2):
+        with full_disk(), pytest.raises(sources.WriteError, match="Free some space") as error:
+            action()
+        assert str(tmp_path) in str(error.value)
+    assert files() == before
 
 
 USES = """
@@ -462,7 +340,8 @@ def as_a_stranger():
         "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
         f"--inh-caps={allowed}", f"--ambient-caps={allowed}",
     )  # fmt: skip
-    return stranger if works(*stranger, "true") else None
+    able = shutil.which("setpriv") and not subprocess.run([*stranger, "true"]).returncode
+    return stranger if able else None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")

@@ -151,7 +151,6 @@ def without_card(path):
     ("damage", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "damaged"),
-        (lambda path: path.write_bytes(path.read_bytes()[:50]), "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (lambda path: path.write_text("not a model"), "damaged"),
         (lambda path: torch.save({"a": torch.zeros(1)}, path), "damaged"),
@@ -161,7 +160,7 @@ def without_card(path):
         (lambda path: change_card(path.parent, more=1), "damaged.*card.*more"),
         (lambda path: change_card(path.parent, classes=list("01")), "damaged"),
     ],
-    ids=["cut", "head", "empty", "text", "pickle", "no card", "form", "value", "field", "classes"],
+    ids=["cut", "empty", "text", "pickle", "no card", "form", "value", "field", "classes"],
 )
 def test_damaged_files_are_named(name, damage, message, folder):
     damage(folder / name)
@@ -193,9 +192,6 @@ def test_loaded_model_goes_on_learning():
     assert torch.allclose(found, pytorch_answers(images, 1), atol=1e-6)
     model.train()(torch.zeros(2, 1, 28, 28)).sum().backward()
     assert model[0].weight.grad is not None
-
-
-# ------------------------------------------------------------------- the course's own models
 
 
 def place_of(artifacts, name, accuracy, folder, source="full"):
@@ -267,12 +263,10 @@ def test_the_better_model_comes_first(tmp_path, folder):
 
 
 @NAMED
-@pytest.mark.parametrize("kept", [0, 50, -1000])
 @pytest.mark.parametrize("bring", [models.reader, models.load])
-def test_a_damaged_reference_is_named(bring, kept, reference, tmp_path):
+def test_a_damaged_reference_is_named(bring, reference):
     publish()
-    content = (reference / WEIGHTS).read_bytes()
-    (reference / WEIGHTS).write_bytes(content[:kept])
+    (reference / WEIGHTS).write_bytes((reference / WEIGHTS).read_bytes()[:-1000])
     with pytest.raises(models.ModelError, match="damaged") as error:
         bring("lenet")
     line = str(error.value)

@@ -3,19 +3,15 @@
 import ast
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import promise
 import pytest
+from source import ROOT
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
+PATHS = sorted(ROOT.glob("notebooks/*.ipynb"))
 MEGABYTES = 1.5
 LONGEST_CELL = 30
-RAN = promise.notebooks(
-    "Committed notebooks ran in order, at `full`, on the real data, without a warning"
-)
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -49,28 +45,23 @@ def shown_text(notebook):
     return json.dumps(shown, ensure_ascii=False)
 
 
-def test_valid_and_small(path, notebook):
+def test_valid_small_and_of_short_cells(path, notebook):
     nbformat.validate(notebook)
     assert path.stat().st_size < MEGABYTES * 1e6
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= LONGEST_CELL
 
 
-@RAN
-def test_executed_in_order_from_top_to_bottom(notebook):
+@promise.notebooks(
+    "Committed notebooks ran in order, at `full`, on the real data, without a warning"
+)
+def test_it_ran_in_order_at_full_on_the_real_data_without_a_warning(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
-
-
-@RAN
-def test_no_error_and_no_warning(notebook):
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
     assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
-    assert not re.search(r"Warning\b", shown_text(notebook))
-
-
-@RAN
-def test_real_data_at_the_full_profile(notebook):
-    assert "SAMPLE DATA" not in shown_text(notebook)
-    assert "full profile" in shown_text(notebook)
+    text = shown_text(notebook)
+    assert not re.search(r"Warning\b", text)
+    assert "full profile" in text and "SAMPLE DATA" not in text
 
 
 @promise.notebooks("Committed notebooks hold no paths of a machine and no residue of widgets")
@@ -82,25 +73,17 @@ def test_no_path_of_a_machine_and_no_residue(notebook):
     assert not [cell for cell in notebook.cells if "execution" in cell.metadata]
 
 
-def test_one_title_and_numbered_sections(path, notebook):
-    lines = re.sub(r"```.*?```", "", prose(notebook), flags=re.S).splitlines()
+def test_one_title_numbered_sections_and_every_part(path, notebook):
+    text = prose(notebook)
+    told = "Your guess", "your guess right", "Recap", "Exercises", "<details>", "What to see"
+    assert [part for part in told if part not in text] == []
+    lines = re.sub(r"```.*?```", "", text, flags=re.S).splitlines()
     number = int(path.name[:2])
     titles = [line for line in lines if line.startswith("# ")]
     assert all(title.startswith(f"# {number} · ") for title in titles)
     sections = [line for line in lines if line.startswith("## ")]
     expected = [f"## {number}.{i + 1} " for i in range(len(sections))]
     assert [line[: len(start)] for line, start in zip(sections, expected, strict=True)] == expected
-
-
-def test_the_anatomy_is_complete(notebook):
-    text = prose(notebook)
-    told = "Your guess", "your guess right", "Recap", "Exercises", "<details>", "What to see"
-    assert [part for part in told if part not in text] == []
-
-
-def test_cells_are_short(notebook):
-    longest = max(len(cell.source.splitlines()) for cell in code_cells(notebook))
-    assert longest <= LONGEST_CELL
 
 
 def test_every_helper_that_is_used_exists(notebook):

@@ -59,9 +59,6 @@ def shown(widget):
     return DisplayFormatter().format(widget)
 
 
-# ------------------------------------------------------------------------------------- the pad
-
-
 def test_a_picture_is_answered():
     widget = pad.Pad(reader())
     png = drawing(STANDING)
@@ -108,11 +105,6 @@ def test_a_failing_model_is_not_silent():
     assert "ZeroDivisionError" in ask(widget, "picture", drawing())["error"]
 
 
-def test_no_reader():
-    with pytest.raises(ValueError, match="No reader"):
-        pad.Pad({})
-
-
 def test_keep(tmp_path):
     widget = pad.Pad(reader(), folder=tmp_path)
     answer = ask(widget, "keep", drawing(), label="4")
@@ -122,9 +114,6 @@ def test_keep(tmp_path):
     (tmp_path / "file").touch()
     widget.folder = tmp_path / "file"
     assert ask(widget, "keep", drawing(), label="4")["error"]  # no folder can be made there
-
-
-# ------------------------------------------------------------------------------------ practice
 
 
 def test_practice_asks_checks_and_counts():
@@ -179,12 +168,11 @@ def test_practice_asks_for_all_before_any_comes_again():
 def test_practice_of_what_the_reader_does_not_know(letters):
     with pytest.raises(ValueError, match=r"reader\.card\.classes"):
         pad.Practice(reader(), letters=letters)
+    with pytest.raises(ValueError, match="No reader"):
+        pad.Pad({})
 
 
-# ------------------------------------------------------------------- where there is no front end
-
-
-def test_headless_a_picture_with_its_text_stands_in(monkeypatch):
+def test_headless_a_picture_of_what_was_drawn_last_stands_in(monkeypatch):
     monkeypatch.setenv("NB_HEADLESS", "1")
     data, metadata = shown(pad.Pad(reader()))
     assert set(data) == {"image/png", "text/plain"}
@@ -192,15 +180,10 @@ def test_headless_a_picture_with_its_text_stands_in(monkeypatch):
     assert "drawing pad" in alt and "1" in alt and data["text/plain"] == f"<figure: {alt}>"
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert picture.width > 600 and len(data["image/png"]) < 30_000
-
-
-def test_the_picture_shows_what_was_drawn_last(monkeypatch):
-    monkeypatch.setenv("NB_HEADLESS", "1")
     widget = pad.Pad({"Digits": reader(), "Tamil": reader("tamil", LETTERS)})
-    before, _ = shown(widget)
     ask(widget, "picture", drawing(LYING), source=1)
     after, metadata = shown(widget)
-    assert after["image/png"] != before["image/png"]
+    assert after["image/png"] != data["image/png"]
     assert "letter" in metadata["image/png"]["alt"] and "அ" in metadata["image/png"]["alt"]
     ask(widget, "picture", drawing((0, 0, 0, 0)))
     assert "nothing could be read" in shown(widget)[1]["image/png"]["alt"]

@@ -50,8 +50,8 @@ def test_alpha_of_0_everywhere_hides_nothing(mode):
 @pytest.mark.parametrize(
     ("kind", "most"),
     [
-        *itertools.product([np.uint8, np.int32, np.int64, np.float32, np.float64], [1, 16, 255]),
-        *itertools.product([np.uint16, np.int64, np.float64], [1023, 4095, 65_535]),
+        *itertools.product(["u1", "i4", "i8", "f2", "f4", "f8"], [1, 16, 255]),
+        *itertools.product(["u2", "i8", "f8"], [1023, 4095, 65_535]),
     ],
 )
 def test_arrays_are_scaled_by_their_own_range(kind, most):
@@ -78,12 +78,14 @@ def test_colours_may_come_first_or_last(shaped):
     assert np.array_equal(values_of(shaped(grey)), grey)
 
 
-def test_a_photo_of_50_megapixels_is_opened_smaller():
+def test_a_photo_of_50_megapixels_is_opened_smaller_and_no_strip_of_one():
     content = encoded(Image.new("L", (8192, 6144), 200), "JPEG")
     picture, _ = pictures.opened(content)
     assert max(picture.size) <= pictures.LARGE and picture.width * 6144 == picture.height * 8192
     with pytest.raises(pictures.InkError, match="more than 50 million"):
         pictures.opened(encoded(Image.new("1", (8192, 6144)), "PNG"))
+    with pytest.raises(pictures.InkError, match="at least 8 a side"):
+        pictures.from_bytes(encoded(Image.new("L", (20_000, 9)), "JPEG"), "strip")
 
 
 @pytest.mark.parametrize(
@@ -113,11 +115,6 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path):
     photo, damaged = answer.stdout.splitlines()
     assert photo == "(77, 77, 77)"
     assert damaged == "the picture: a damaged HEIC or AVIF photo, or a film. Export it as a JPEG."
-
-
-def test_a_strip_of_a_jpeg_is_refused():
-    with pytest.raises(pictures.InkError, match="at least 8 a side"):
-        pictures.from_bytes(encoded(Image.new("L", (20_000, 9)), "JPEG"), "strip")
 
 
 def test_what_is_left_of_an_animation_is_a_picture_or_an_error():

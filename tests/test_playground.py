@@ -162,9 +162,6 @@ def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, tmp_path):
     assert sure == (threshold < 0.7) and not outline and both == ["1", "1"]
 
 
-# ---------------------------------------------------------------------------------- the words
-
-
 def test_every_word_stands_in_both_languages():
     table = json.loads((playground.WEB / "words.json").read_text(encoding="utf-8"))
     for key, said in ((key, said) for part in table.values() for key, said in part.items()):
@@ -190,9 +187,6 @@ def test_no_words_stand_outside_the_table():
         said = {one for one in strings if prose.search(one)}
         guesses = {"Your guess", "Was your guess"}  # of chapters, which are in English
         assert said <= {"Escape", "English"} | guesses, path.name
-
-
-# ---------------------------------------------------------------------------------- the files
 
 
 @pytest.fixture

@@ -8,18 +8,15 @@ import shutil
 import subprocess
 import tomllib
 from importlib.metadata import requires, version
-from pathlib import Path
 
 import in_python
 import promise
 import pytest
 from packaging.requirements import Requirement
-from source import PACKAGES, modules
+from source import PACKAGES, ROOT, modules
 
 from course import doctor, promises, readme, results
 from course.__main__ import main
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def lines_of(name):
@@ -73,14 +70,11 @@ def test_owner_s_packages_are_required():
 
 
 @promise.results("The README shows what the records in `results/` hold")
-def test_readme_and_the_page_of_results_show_what_was_measured():
+def test_readme_and_the_page_of_results_show_what_was_measured(monkeypatch):
     for path, text in readme.updated(ROOT).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `make readme`"
     shown = readme.updated(ROOT)[ROOT / "README.md"]
     assert all(f"| {name} |" in shown for name in (*readme.MAIN, *promises.MAIN))
-
-
-def test_readme_links_to_where_the_repository_is_known(monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/course")
     shown = readme.updated(ROOT)[ROOT / "README.md"]
     assert "[Binder](https://mybinder.org/v2/gh/someone/course/" in shown
@@ -90,37 +84,11 @@ def test_no_page_without_a_place_for_its_tables(tmp_path):
     for name in ("README.md", "course/site/results.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# Nothing", encoding="utf-8")
-    record = results.read(ROOT / "results" / results.REFERENCE / "05_lenet.json")
-    results.write(tmp_path / "results" / results.REFERENCE / "05_lenet.json", record)
-    durations = results.read(ROOT / "results" / "durations.json")
-    results.write(tmp_path / "results" / "durations.json", durations)
+    for name in (f"{results.REFERENCE}/05_lenet.json", "durations.json"):
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / "results" / name, tmp_path / "results" / name)
     with pytest.raises(ValueError, match=r"README\.md has no place for the minutes"):
         readme.updated(tmp_path)
-
-
-def test_readme_names_every_machine():
-    numbers, devices = "01 02 02 03 04 05 06", "fast slow slow fast old fast slow"
-    entries = [
-        {
-            "notebook": f"{number}_x",
-            "profile": "full",
-            "environment": {"threads": 2, "device": device, "torch": "2.0"},
-        }
-        for number, device in zip(numbers.split(), devices.split(), strict=True)
-    ]
-    first, slow, old = readme.conditions(entries).split(". ")[0].split("; ")
-    assert first.endswith("2 CPU cores (fast) with torch 2.0")
-    assert slow == "notebooks 02, 06 on 2 CPU cores (slow) with torch 2.0"
-    assert old == "notebook 04 on 2 CPU cores (old) with torch 2.0"
-
-
-def test_readme_shows_what_the_bench_has_measured():
-    facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
-    took = {"seconds_an_epoch": 2.0, "epochs": 3, "seconds": 6.0, "reached": True}
-    contest = {"mark": 0.99, "speed_up": 4.0, "ours": took}
-    shown = readme.bench([{"environment": facts, "contests": {"LeNet": contest}}])
-    assert "| LeNet, 0.990 | ours | 2.00 | 3 | 6.0 | **4.0** |" in shown
-    assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
 
 @promise.site("Every link of the site and of the README leads somewhere")
@@ -144,16 +112,6 @@ def test_doctor_and_help_need_no_packages():
     program = "import sys; sys.path.insert(0, '.'); from course.__main__ import main; main()"
     answer = in_python.run("-I", "-S", "-c", program, "doctor", folder=ROOT)
     assert "missing" in answer.stdout, answer.stderr
-
-
-def test_every_make_target_has_help():
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.search(r"\.PHONY: (.*)", text)[1].split()
-    helped = re.findall(r"^([a-z-]+):.*?## ", text, re.M)
-    assert set(targets) <= set(helped)
-
-
-# --------------------------------------------------- what is installed, by make and by containers
 
 
 def test_the_locks_differ_only_in_what_a_gpu_needs():
@@ -198,16 +156,6 @@ def test_containers_read_the_locked_set_and_ask_for_no_gpu():
     assert "pip install --no-cache-dir --no-deps -e ." in (ROOT / ".binder/postBuild").read_text()
 
 
-def test_workflows_use_github_s_own_actions_and_name_them_by_hash():
-    for path in ROOT.glob(".github/workflows/*.yml"):
-        for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
-            pinned = re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
-            assert pinned, f"{path.name}: {action}"
-
-
-# ------------------------------------------------------------------------------- how much there is
-
-
 def lines(texts):
     return sum(len(text.splitlines()) for text in texts.values())
 
@@ -228,7 +176,7 @@ def test_the_packages_stay_small_enough_to_be_read():
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
     # pages, checks exercises, audits labels, makes a book and draws letters by other pens.
     assert lines(ours) <= 9_600
-    assert lines(modules("tests/**/*.py")) <= 9_100
+    assert lines(modules("tests/**/*.py")) <= 8_600
 
 
 def test_no_function_is_longer_than_a_screen():

@@ -5,15 +5,14 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import promise
 import pytest
+from source import ROOT
 
 from course import measured, promises, readme, results
 
 pytest_plugins = ["pytester"]
-ROOT = Path(__file__).resolve().parent.parent
 TWO_FILES = {
     "test_a": """
         import pytest
@@ -71,12 +70,9 @@ def test_what_became_of_promises_is_read_from_the_junit_file(pytester):
     assert results.read(pytester.path / "results" / "promises.json")["tests"] == rows
     lines = promises.table(pytester.path).splitlines()
     assert lines[2:4] == ["| **Data** |  |  |", f"| {' | '.join(rows[0][1:])} |"]
-
-
-def test_a_junit_file_that_was_cut_off_is_named(tmp_path):
-    (tmp_path / "tests.xml").write_text("<testsuites><testsuite>")
-    with pytest.raises(ValueError, match=r"tests\.xml: expected a JUnit file; run the tests"):
-        promises.rows(tmp_path / "tests.xml")
+    (pytester.path / "cut.xml").write_text("<testsuites><testsuite>")
+    with pytest.raises(ValueError, match=r"cut\.xml: expected a JUnit file; run the tests"):
+        promises.rows(pytester.path / "cut.xml")
 
 
 def written(root, name, content):
@@ -142,8 +138,10 @@ def test_a_way_that_was_given_up_gives_a_lower_bound():
     ours = {"seconds_an_epoch": 41.9, "epochs": 2, "seconds": 83.8, "reached": True}
     contest = {"mark": 0.907, "speed_up": 10.0, "at_least": True, "ours": ours}
     contest["published"] = way | {"network": "Large (R9)"}  # another than ours
-    entry = {"environment": {"threads": 2, "device": "A"}, "contests": {"Letters": contest}}
-    assert readme.speed(entry).startswith("On 2 cores (A):")
+    facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
+    entry = {"environment": facts, "contests": {"Letters": contest}}
+    told = "On 2 cores (A), AVX2 instructions, training in float32:"
+    assert readme.speed(entry).startswith(told)
     assert readme.speed(entry).splitlines()[4:] == [
         "| Large (R9), 0.907 | published | 6500.00 | 0.13 | 838.0, given up |  |",
         "| Letters, 0.907 | ours | 41.90 | 2 | 83.8 | at least **10.0** |",

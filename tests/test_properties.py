@@ -59,8 +59,6 @@ def damaged(draw, content):
     return draw(st.binary(max_size=200))
 
 
-# ---------------------------------------------------------------------------------------- IDX
-
 SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple)
 
 
@@ -84,16 +82,6 @@ def test_idx_files_come_back_or_are_refused(tmp_path, shape, seed, draw):
     else:
         assert read.shape == shape and read.dtype == np.uint8
         assert where == "content" or np.array_equal(read, values)
-
-
-def test_an_idx_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
-    path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(idx(np.zeros((2, 3), np.uint8)) + bytes(50_000_000)))
-    with pytest.raises(DataError, match="bytes or more that begin with"):
-        data.read_idx(path, (2, 3))
-
-
-# ----------------------------------------------------------------------------------- archives
 
 
 PICTURE = letter(30, 20)
@@ -173,8 +161,6 @@ def test_archives_are_read_or_refused(monkeypatch, write, files, links, draw):
         assert left <= {"letters", "letters.lock"}, "nothing is unpacked"
 
 
-# -------------------------------------------------------------------------------- checkpoints
-
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 
 
@@ -196,8 +182,6 @@ def test_checkpoints_come_back_or_are_refused(tmp_path, seed, value, draw):
         assert read["weights"].stride() == weights.stride()
         assert repr(read[0]) == repr([value, (value, 1)])
 
-
-# ---------------------------------------------------------------------------------------- ink
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
 
@@ -259,20 +243,6 @@ def test_any_picture_is_read_or_refused(image, form, side):
     check(lambda: ink.to_form(image, form, side))
 
 
-@given(
-    st.one_of(st.just((2, 3)), st.lists(st.integers(0, 40), min_size=1, max_size=4).map(tuple)),
-    st.sampled_from(["u1", "u2", "i4", "i8", "f4", "f8", "?", "f2", "c8"]),
-    st.floats(allow_nan=True, width=16),
-    st.integers(0, 99),
-)
-def test_any_array_is_read_or_refused(shape, kind, scale, seed):
-    random = np.random.default_rng(seed).random(shape)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a number that an integer cannot hold
-        values = (random * scale).astype(kind)
-    check(lambda: ink.to_mnist(values))
-
-
 DRAWN = Image.open(io.BytesIO(drawing()))
 FILES = {
     kind: encoded(DRAWN, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
@@ -285,8 +255,6 @@ def test_damaged_files_are_read_or_refused(kind, draw):
     content = draw.draw(damaged(FILES[kind]))
     check(lambda: ink.to_mnist(content))
 
-
-# -------------------------------------------------------------------------------------- the pad
 
 JSON = st.recursive(
     PLAIN,

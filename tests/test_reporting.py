@@ -31,18 +31,15 @@ def test_figures_carry_alternative_text_and_are_closed(shown, split):
     reporting.show_curves(history)
     reporting.show_images(split.images, list("aabbbc"), "Letters", columns=3)
     reporting.show_confusion(split.labels, PROBABILITIES.argmax(1), split.classes, "Confusion")
+    rows = reporting.show_mistakes(split, PROBABILITIES, "Mistakes")
+    assert rows.tolist() == [1, 2, 4], "by how sure the model was"
     alts = [metadata["image/png"]["alt"] for _, metadata in shown]
     assert "0.7500 after epoch 2" in alts[0]
     assert "6 pictures in 2 rows" in alts[1]
     assert "a taken for b 2 times; b taken for c 1 times" in alts[2]
+    assert "a as b 0.80" in alts[3]
     assert all(data["image/png"].startswith(b"\x89PNG") for data, _ in shown)
     assert plt.get_fignums() == []
-
-
-def test_mistakes_are_ordered_by_how_sure_the_model_was(shown, split):
-    rows = reporting.show_mistakes(split, PROBABILITIES, "Mistakes")
-    assert rows.tolist() == [1, 2, 4]
-    assert "a as b 0.80" in shown[0][1]["image/png"]["alt"]
 
 
 @promise.results("Accuracies come with the 95 % interval by Wilson's formula")

@@ -35,7 +35,7 @@ def card_of(name, **changes):
     return saving.card(name, RUN, digits, result, **LENET | changes)
 
 
-def test_one_line_is_printed_and_nothing_half_written_is_left():
+def test_one_line_is_printed_and_the_card_says_what_a_user_must_know():
     where, card, printed = saved()
     assert re.fullmatch(
         r"saved lenet.safetensors and lenet.onnx \(1\.7 MB each\); "
@@ -43,17 +43,12 @@ def test_one_line_is_printed_and_nothing_half_written_is_left():
         printed,
     )
     assert sorted(path.name for path in where.iterdir()) == [GRAPH, WEIGHTS]
-    assert 0 < card.onnx_difference < 1e-5
-
-
-def test_card_says_what_a_user_must_know():
-    where, card, _ = saved()
     _, digits, result = trained()
     assert (card.name, card.title, card.architecture) == ("lenet", "LeNet on the sample", "lenet")
     assert (card.form, card.side, card.proportions, card.mean, card.std) == (
         "mnist", 28, "kept", 0.5, 0.5,
     )  # fmt: skip
-    assert card.classes == tuple("0123456789")
+    assert card.classes == tuple("0123456789") and 0 < card.onnx_difference < 1e-5
     assert card.results["test_accuracy"] == result.test_accuracy
     assert card.results["test_images"] == len(digits.test)
     reader, (_, loaded) = models.reader("lenet", where), models.load("lenet", where)
@@ -178,9 +173,6 @@ def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     assert np.abs(found - (expected / card.temperature).softmax(1).numpy()).max() < 1e-4
 
 
-# ---------------------------------------------------------------------- temperature and threshold
-
-
 @CALIBRATED
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
 def test_temperature_makes_probabilities_honest(true_temperature):
@@ -218,9 +210,6 @@ def test_wanted_share():
     assert saving.wanted_share(0.5) == saving.wanted_share(0.97) == 0.99
     assert saving.wanted_share(0.994) == pytest.approx(0.998)
     assert saving.wanted_share(1.0) == 1
-
-
-# ------------------------------------------------------------------- the course's own models
 
 
 @promise.results(

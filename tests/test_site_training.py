@@ -69,12 +69,8 @@ def test_a_step_is_pytorch_s(box, hidden, monkeypatch):
         assert abs(step[f"new.{name}"] - value.detach().numpy()).max() < 1e-6, name
 
 
-def test_two_layers_are_the_notebook_s():
-    ours, theirs = training.made("two_layers", 30), networks.two_layers()
-    assert str(ours) == str(theirs)
-
-
-def test_the_first_values_are_spread_as_pytorch_s():
+def test_networks_are_the_notebook_s_and_their_first_values_spread_as_pytorch_s():
+    assert str(training.made("two_layers", 30)) == str(networks.two_layers())
     for network in (training.made("lenet"), training.made("two_layers", 5)):
         for about, value in zip(training.weights(network), network.parameters(), strict=True):
             assert about["shape"] == list(value.shape)

@@ -185,11 +185,6 @@ def test_adapted_proportions_leave_narrow_letters_more_room():
     assert shapes.fitted((500, 1), 60) == (60, 1)  # never nothing
 
 
-def test_unknown_proportions():
-    with pytest.raises(ValueError, match="Expected 'kept' or 'adapted'"):
-        tamil.read_characters("nowhere", proportions="squeezed")
-
-
 @promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_both_splits_from_a_mirror(tmp_path, monkeypatch, capsys):
     """Of 12 writers to learn from, and 24 pictures without writers."""
