@@ -37,6 +37,7 @@ class Card:
     std: float
     temperature: float | None = None  # by which it divides logits before the softmax
     threshold: float | None = None  # the smallest probability of a sure answer
+    strangest: float = 1.0  # the largest strangeness of one, 0 to 1: see `saving.exported`
     results: dict[str, Any]
     data: dict[str, str]
     made_with: dict[str, str | int]

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # of those of `wild` and `scenes` none was surely wrong with any cut.
 DOUBTFUL = shapes.INK["doubtful"]
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
+# What `saving` adds to the weights, to tell the strange: see `saving.exported`.
+USUAL = {"usual_mean", "usual_directions"}
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,15 @@ class Reader:
         return f"{whose} ({self.card.made_with['profile']} run{sample})"
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of each class, float32 `[n, classes]`.
+        """Return the probability of each class, float32 `[n, classes]`; see `judged`."""
+        return self.judged(images)[0]
 
-        The images are uint8 `[n, side, side]` in the model's form, 0 is paper and 255 is ink; of
-        another type or shape they are a ValueError.
+    def judged(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of each class, float32 `[n, classes]`, and what is strange.
+
+        Strange, bool `[n]`, is what is so unlike the training images that it may be no character,
+        whatever its probabilities. The images are uint8 `[n, side, side]` in the model's form, 0 is
+        paper and 255 is ink; of another type or shape they are a ValueError.
         """
         images, side = np.asarray(images), self.card.side
         if images.dtype != np.uint8 or images.shape[1:] != (side, side):
@@ -97,7 +104,10 @@ class Reader:
                 f"The images are {images.dtype} {list(images.shape)}. "
                 f"Expected uint8 [n, {side}, {side}]; read() takes any picture."
             )
-        return run(self.session, images)
+        probabilities, *strangeness = run(self.session, images)
+        # Files that were written before there was such a measure do not give it.
+        strange = strangeness[0] > self.card.strangest if strangeness else np.zeros(len(images))
+        return probabilities, strange.astype(bool)
 
     def read(self, picture: Picture) -> Answer:
         """Return what is written on a picture of one character, as `ink.to_form` takes it.
@@ -123,7 +133,9 @@ class Reader:
 
     def _answer(self, steps: Steps) -> Answer:
         card = self.card
-        probabilities = self.probabilities(steps.form[None])[0]
+        (probabilities,), (strange,) = self.judged(steps.form[None])
+        if strange:
+            steps = replace(steps, doubt=max(steps.doubt, DOUBTFUL))
         choices = []
         for i in np.argsort(-probabilities, kind="stable")[:5]:
             latin = card.transliteration(card.classes[i])
@@ -159,7 +171,7 @@ def reader(name: str = "lenet", folder: Path | None = None) -> Reader:
     card = cards.read(path, session.get_modelmeta().custom_metadata_map)
     found = [(v.name, v.shape[1:]) for v in (*session.get_inputs(), *session.get_outputs())]
     side, classes = card.side, len(card.classes)
-    if found != [("images", [1, side, side]), ("probabilities", [classes])]:
+    if found[:2] != [("images", [1, side, side]), ("probabilities", [classes])]:
         reason = f"it has {found}, its card says {side}×{side} and {classes} classes"
         raise cards.damaged(path, reason)
     return Reader(card, session, content, own=cards.is_own(place))
@@ -202,6 +214,8 @@ def network(card: Card, state: dict[str, torch.Tensor]) -> nn.Module:
         raise ValueError(f"architecture is {card.architecture!r}. Expected one of {names}.")
     with torch.random.fork_rng(devices=[]):  # its first weights must not cost random numbers
         network = known[card.architecture](len(card.classes))
+    for name in USUAL & state.keys():
+        network.register_buffer(name, torch.zeros(state[name].shape))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -231,11 +245,12 @@ def _usable_processors() -> int:
     return count
 
 
-def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
-    """Return the probabilities of images uint8 `[n, side, side]`, float32 `[n, classes]`."""
+def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> list[np.ndarray]:
+    """Return all that a model gives for images uint8 `[n, side, side]`; see `saving.exported`."""
     starts = range(0, max(1, len(images)), 500)
     inputs = (images[i : i + 500, None].astype(np.float32) / 255 for i in starts)
-    return np.concatenate([session.run(["probabilities"], {"images": i})[0] for i in inputs])
+    parts = [session.run(None, {"images": i}) for i in inputs]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _existing(path: Path) -> Path:

@@ -4,6 +4,7 @@
 ink to probabilities. Both carry the model's card. `models` brings them back.
 """
 
+import copy
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,9 @@ from nbhelpers.records import Result
 
 LARGEST_DIFFERENCE = 1e-4  # between what ONNX Runtime and PyTorch answer, in probability
 LARGEST_COST = 0.0005  # of half precision, in validation accuracy
+DIRECTIONS = 128  # in which features usually differ; at most half of all
+WATCHED = 5_000  # training images whose features tell what is usual
+FAMILIAR = 0.95  # share of the right and probable answers on validation images that stay sure
 
 
 def card(
@@ -60,7 +64,8 @@ def card(
 def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
     """Write a model's two files, print one line, and return the card with all that was measured.
 
-    On the validation images the threshold is chosen, and the temperature, unless the card has it.
+    On the validation images two limits of sure answers are chosen, the smallest probability and the
+    largest strangeness, and the temperature, unless the card has it.
     The ONNX file is run on up to 1,000 test images and compared with PyTorch before anything is
     written. The model, for one channel, on any device, in any memory format and mode, is only read.
     The folder is usually `records.artifacts_folder(run, dataset)`.
@@ -75,8 +80,9 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
         value = value.cpu().float() if value.is_floating_point() else value.cpu()
         state[key] = value.contiguous()  # not channels last
     network = models.network(card, state)
-    card = _calibrated(network.to(next(model.parameters()).device), card, dataset.validation)
+    card = _calibrated(network.to(next(model.parameters()).device), card, dataset)
     graph = exported(network.cpu(), card)
+    state |= {name: getattr(network, name).contiguous() for name in models.USUAL}
     card = replace(card, onnx_difference=_difference(graph, network, card, dataset.test[:1000]))
     weights, onnx_path = (folder / f"{card.name}.{kind}" for kind in ("safetensors", "onnx"))
     with sources.written(weights) as first, sources.written(onnx_path) as second:
@@ -90,23 +96,58 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
     return card
 
 
-def _calibrated(network: nn.Module, card: Card, validation: Split) -> Card:
-    """Return the card with temperature and threshold."""
-    logits, labels = _logits(network, validation, card), validation.labels.numpy()
+def _calibrated(network: nn.Module, card: Card, dataset: Dataset) -> Card:
+    """Return the card with temperature, threshold and strangeness; note what is usual."""
+    body, last = _split(network)
+    _note_the_usual(network, _outputs(body, data.subset(dataset.train, WATCHED, 0), card))
+    features, labels = _outputs(body, dataset.validation, card), dataset.validation.labels.numpy()
+    with torch.inference_mode():
+        logits = last(features.to(next(network.parameters()).device)).cpu().numpy()
+    right = logits.argmax(1) == labels
     if card.temperature is None:
         card = replace(card, temperature=fit_temperature(logits, labels))
-    wanted = wanted_share(float((logits.argmax(1) == labels).mean()))
     probabilities = softmax(logits / card.temperature, axis=1)
-    return replace(card, threshold=threshold_for(probabilities, labels, wanted))
+    threshold = threshold_for(probabilities, labels, wanted_share(float(right.mean())))
+    usual = network.usual_mean.cpu(), network.usual_directions.cpu()
+    strangeness = _strangeness(features, *usual).numpy()[right & (probabilities.max(1) >= threshold)]
+    strangest = float(np.quantile(strangeness, FAMILIAR)) if strangeness.size else 1.0
+    return replace(card, threshold=threshold, strangest=strangest)
 
 
-def _logits(network: nn.Module, split: Split, card: Card) -> np.ndarray:
-    """Return float32 `[n, classes]`, computed in full precision where the network is."""
+def _outputs(network: nn.Module, split: Split, card: Card) -> torch.Tensor:
+    """Return float32 `[n, outputs]`, computed in full precision where the network is."""
     device = next(network.parameters()).device
     sized = replace(split, images=shapes.resized(split.images, (card.side, card.side)))
     batches = data.Batches(sized, 500, mean=card.mean, std=card.std, device=device)
     with torch.inference_mode():
-        return torch.cat([network(inputs).cpu() for inputs, _ in batches]).numpy()
+        return torch.cat([network(inputs).cpu() for inputs, _ in batches])
+
+
+def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """Return a network without its last layer, which gives that layer's features, and the layer."""
+    name, last = [pair for pair in network.named_modules() if isinstance(pair[1], nn.Linear)][-1]
+    body = copy.deepcopy(network)
+    body.set_submodule(name, nn.Identity())
+    return body, last
+
+
+def _note_the_usual(network: nn.Module, features: torch.Tensor) -> None:
+    """Keep the features' mean `[width]` and their main directions `[width, k]` with the network."""
+    mean = features.mean(0)
+    _, directions = torch.linalg.eigh((features - mean).T @ (features - mean))  # smallest first
+    count = min(DIRECTIONS, features.shape[1] // 2)
+    device = next(network.parameters()).device
+    network.register_buffer("usual_mean", mean.to(device))
+    network.register_buffer("usual_directions", directions[:, -count:].contiguous().to(device))
+
+
+def _strangeness(
+    features: torch.Tensor, mean: torch.Tensor, directions: torch.Tensor
+) -> torch.Tensor:
+    """Return float32 `[n]`, 0 to 1: the share of features `[n, width]` that is not usual."""
+    centred = features - mean
+    outside = centred - centred @ directions @ directions.T
+    return outside.norm(dim=1) / centred.norm(dim=1).clamp(min=1e-6)
 
 
 def fit_temperature(logits: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> float:
@@ -156,23 +197,33 @@ def exported(network: nn.Module, card: Card) -> onnx.ModelProto:
 
     It takes `images`, float32 `[b, 1, side, side]` of 0 (paper) to 1 (ink), and gives
     `probabilities`, float32 `[b, classes]`. Normalisation, temperature and softmax are inside.
+
+    And where `save` has noted what is usual, it gives the `strangeness`, float32 `[b]`, 0 to 1: of
+    the features (what the last layer gets), less those of the mean training image, the share of
+    their length outside the main directions in which training images differ. Source: H. Wang and
+    others, ViM: Out-of-Distribution with Virtual-logit Matching, 2022, which weighs that length
+    against the logits.
     """
 
     class Whole(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network
+            self.body, self.last = _split(network)
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return (self.network((images - card.mean) / card.std) / card.temperature).softmax(1)
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            features = self.body((images - card.mean) / card.std)
+            probabilities = (self.last(features) / card.temperature).softmax(1)
+            return probabilities, *(_strangeness(features, *noted) for noted in usual)
 
+    with_usual = hasattr(network, "usual_mean")
+    usual = [(network.usual_mean, network.usual_directions)] if with_usual else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own parts
         program = torch.onnx.export(
             Whole().eval(),
             (torch.zeros(2, 1, card.side, card.side),),  # an axis of 1 would be taken for constant
             input_names=["images"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "strangeness"][: 1 + len(usual)],
             dynamic_shapes={"images": {0: torch.export.Dim("b")}},
             opset_version=18,  # written without converting; browsers' ONNX Runtime reads it
             dynamo=True,
@@ -197,8 +248,8 @@ def onnx_file(graph: onnx.ModelProto, card: Card) -> bytes:
 def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Split) -> float:
     """Return the largest difference between ONNX Runtime and PyTorch; raise if it is too large."""
     session = models.session_of(graph.SerializeToString())
-    found = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
-    expected = softmax(_logits(network, test, card) / card.temperature, axis=1)
+    found, *_ = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
+    expected = softmax(_outputs(network, test, card).numpy() / card.temperature, axis=1)
     difference = float(np.abs(found - expected).max())
     if not difference <= LARGEST_DIFFERENCE:  # nor if it is no number
         raise ModelError(
@@ -225,7 +276,7 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
     labels = validation.labels.numpy()
     networks = (whole, models.network(card, state))
     before, after = (
-        float((_logits(n, validation, card).argmax(1) == labels).mean()) for n in networks
+        float((_outputs(n, validation, card).argmax(1).numpy() == labels).mean()) for n in networks
     )
     if not before - after <= LARGEST_COST:
         raise ModelError(

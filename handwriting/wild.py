@@ -85,9 +85,9 @@ def accuracies(
                 ours[i], doubt[i] = steps.form, steps.doubt
             except ink.InkError:
                 readable[i] = False
-        answers = reader.probabilities(ours)
+        answers, strange = reader.judged(ours)
         right = answers.argmax(1) == labels
-        sure = readable & (answers.max(1) >= card.threshold) & (doubt < DOUBTFUL)
+        sure = readable & (answers.max(1) >= card.threshold) & (doubt < DOUBTFUL) & ~strange
         as_published = reader.probabilities(published).argmax(1) == labels
         measured[name] = {
             "published_way": float(as_published.mean()),

@@ -58,7 +58,9 @@ export async function reader(name) {
   }
 
   async function answered(steps) {
-    const found = await probabilities(steps.normalised);
+    const names = card.strangest < 1 ? ["probabilities", "strangeness"] : ["probabilities"];
+    const [found, strangeness] = await run(steps.normalised, names);
+    if (strangeness?.[0] > card.strangest) steps.doubt = Math.max(steps.doubt, DOUBTFUL);
     const order = Array.from(found.keys()).sort((a, b) => found[b] - found[a]);
     const choices = order.slice(0, CHOICES).map((i) => ({
       text: card.classes[i],
