@@ -109,7 +109,8 @@ def _calibrated(network: nn.Module, card: Card, dataset: Dataset) -> Card:
     probabilities = softmax(logits / card.temperature, axis=1)
     threshold = threshold_for(probabilities, labels, wanted_share(float(right.mean())))
     usual = network.usual_mean.cpu(), network.usual_directions.cpu()
-    strangeness = _strangeness(features, *usual).numpy()[right & (probabilities.max(1) >= threshold)]
+    good = right & (probabilities.max(1) >= threshold)
+    strangeness = _strangeness(features, *usual).numpy()[good]
     strangest = float(np.quantile(strangeness, FAMILIAR)) if strangeness.size else 1.0
     return replace(card, threshold=threshold, strangest=strangest)
 
