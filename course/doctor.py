@@ -1,6 +1,5 @@
 """Say what this machine has, which profile and data a run would use, and what is missing."""
 
-import gc
 import os
 import platform
 import re
@@ -31,6 +30,15 @@ def report() -> int:
     return 0
 
 
+def fetch() -> int:
+    """Fetch the data sets, check them and print where they are; return 0."""
+    from nbhelpers import data, sources, tamil
+
+    for archives in (*([one] for one in data.mnist_archives()), tamil.TRAIN, tamil.TEST):
+        print(sources.fetch(*archives))
+    return 0
+
+
 def required_packages(requirements: Path) -> list[str]:
     """Return the names of the packages that a requirements file lists."""
     lines = requirements.read_text(encoding="utf-8").splitlines()
@@ -38,12 +46,10 @@ def required_packages(requirements: Path) -> list[str]:
 
 
 def _report_profile() -> None:
-    gc.disable()  # it would take a seventh of the time, which is nearly all of torch's import
     import torch
 
     from nbhelpers import profile
 
-    gc.enable()
     run = profile.current()
     reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
     print(f"profile            {run.name} ({reason})")

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import nbformat
 import pandas as pd
@@ -96,8 +96,9 @@ def run(
         if not wanted and all(row.executed and not row.error for row in rows):
             results.write(build / "together.json", {"seconds": time.perf_counter() - started})
         _print_summary(sorted(rows), here.place)
-        failed = build_site(root, build)
-    return int(failed or any(row.error for row in rows))
+        program = str(root / "course" / "site" / "build.py")
+        site = subprocess.run([sys.executable, program, "--executed", str(build)])
+    return int(site.returncode != 0 or any(row.error for row in rows))
 
 
 @contextlib.contextmanager
@@ -170,7 +171,7 @@ def _rows(
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
         yield _Row(path.stem, known["seconds"], None, False)
     jobs = min(jobs, len(todo)) or 1
-    order, left = _order([*todo], here.place)
+    order, left = _order([*todo], expected)
     left |= {min(todo): float("inf")} if todo else {}  # to be read while the others run
     ready: list[str] = []
     running: dict[Future, tuple[str, float]] = {}
@@ -229,18 +230,17 @@ def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: i
     return f"; {len(left)} left, about {minutes:.0f} minutes"
 
 
-def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
+def _order(names: list[str], expected: dict) -> tuple[TopologicalSorter, dict[str, float]]:
     """Return what gives notebooks one after the other, and how many seconds are left from each on.
 
-    `results/durations.json` says what each took; one that is not there counts as one second.
+    One that is not `expected` to take some seconds counts as one second.
     """
-    seconds = results.read(project_folder() / "results" / "durations.json").get(place, {})
     after = {name: AFTER.get(name[:2], ()) for name in names}
     earlier = {n: [o for o in names if o != n and o.startswith(after[n])] for n in names}
     left: dict[str, float] = {}
     for name in reversed([*TopologicalSorter(earlier).static_order()]):
         later = [left[other] for other in left if name in earlier[other]]
-        left[name] = seconds.get(name, 1.0) + max(later, default=0.0)
+        left[name] = expected.get(name, 1.0) + max(later, default=0.0)
     order = TopologicalSorter(earlier)
     order.prepare()
     return order, left
@@ -266,7 +266,20 @@ def _kernels(jobs: int) -> Iterator[Callable[[Path, Path, dict[str, str]], "Futu
     clients: dict[Future, NotebookClient] = {}
 
     def begin(path: Path, executed: Path, settings: dict[str, str]) -> Future[str | None]:
-        client = _client(path)
+        content = nbformat.read(path, as_version=4)
+        for cell in content.cells:  # where execution ends early, nothing old is left behind it
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        client = NotebookClient(
+            content,
+            timeout=None,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},
+            store_widget_state=False,
+            record_timing=False,
+            coalesce_streams=True,
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
         task = pool.submit(_execute, client, path.name, executed, os.environ | settings)
         clients[task] = client
         return task
@@ -277,35 +290,10 @@ def _kernels(jobs: int) -> Iterator[Callable[[Path, Path, dict[str, str]], "Futu
         except BaseException:
             while unfinished := wait(clients, timeout=0.2).not_done:
                 for task in unfinished:
-                    _kill(clients[task])
+                    kernel = clients[task].km
+                    if kernel and kernel.has_kernel:  # else it is just being started
+                        asyncio.run(kernel.provisioner.kill())
             raise
-
-
-def _kill(client: NotebookClient) -> None:
-    kernel = client.km.provisioner if client.km else None
-    if kernel and kernel.process:  # else it is just being started
-        with contextlib.suppress(OSError):  # it has ended
-            if kernel.pgid and hasattr(os, "killpg"):
-                os.killpg(kernel.pgid, signal.SIGKILL)
-            else:
-                kernel.process.kill()
-
-
-def _client(path: Path) -> NotebookClient:
-    content = nbformat.read(path, as_version=4)
-    for cell in content.cells:  # where execution ends early, nothing old is left behind it
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return NotebookClient(
-        content,
-        timeout=None,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False,
-        record_timing=False,
-        coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=40"],
-    )
 
 
 def _execute(
@@ -339,14 +327,11 @@ def _home() -> Iterator[None]:
         usable = os.access(Path.home(), os.W_OK)
     except RuntimeError:  # no HOME, and a user whom the system does not know
         usable = False
-    before = {name: value for name, value in os.environ.items() if name == "HOME"}
-    with tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder:
-        try:
-            os.environ |= {} if usable else {"HOME": folder}
-            yield
-        finally:
-            os.environ.pop("HOME", None)
-            os.environ |= before
+    with (
+        tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder,
+        patch.dict(os.environ, {} if usable else {"HOME": folder}),
+    ):
+        yield
 
 
 def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:
@@ -410,9 +395,3 @@ def _show_page(executed: Path) -> None:
     with written(page) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     print(f"to read meanwhile: {page}", flush=True)
-
-
-def build_site(root: Path, executed: Path) -> bool:
-    """Build the web site from executed copies, in a process of its own; return if it failed."""
-    program = str(root / "course" / "site" / "build.py")
-    return subprocess.run([sys.executable, program, "--executed", str(executed)]).returncode != 0

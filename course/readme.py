@@ -24,8 +24,7 @@ def write() -> int:
     root = project_folder()
     promises.take_over(root)
     for path, text in updated(root).items():
-        with path.open(encoding="utf-8", newline="") as file:
-            line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
+        line_end = "\r\n" if b"\r\n" in path.read_bytes() else "\n"  # as the checkout has it
         with written(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline=line_end)
     figure = ladder_figure(results.by_data_set(_records(root)))
@@ -54,7 +53,7 @@ def updated(root: Path) -> dict[Path, str]:
         },
         root / "course" / "site" / "results.md": {
             "results": "\n\n".join([*tables, conditions(entries)]),
-            "bench": bench(results.records(root / "results" / "bench-cpu")),
+            "bench": "\n\n".join(map(speed, results.records(root / "results" / "bench-cpu"))),
             "promises": promises.table(root),
         },
     }
@@ -189,11 +188,6 @@ def wild(entries: list[dict]) -> str:
             cells.append(f"{statistics.fmean(found.values()):.3f} ({found[worst]:.3f}, {worst})")
         rows.append([names[form], cells[0], f"**{cells[1]}**"])
     return markdown(heads, rows) if rows else ""
-
-
-def bench(entries: list[dict]) -> str:
-    """Return what `make bench` measured, as far as there are records of it."""
-    return "\n\n".join(map(speed, entries))
 
 
 def speed(entry: dict) -> str:

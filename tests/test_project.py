@@ -118,7 +118,7 @@ def test_readme_shows_what_the_bench_has_measured():
     facts = {"threads": 2, "device": "A", "instructions": "AVX2", "numbers": "float32"}
     took = {"seconds_an_epoch": 2.0, "epochs": 3, "seconds": 6.0, "reached": True}
     contest = {"mark": 0.99, "speed_up": 4.0, "ours": took}
-    shown = readme.bench([{"environment": facts, "contests": {"LeNet": contest}}])
+    shown = readme.speed({"environment": facts, "contests": {"LeNet": contest}})
     assert "| LeNet, 0.990 | ours | 2.00 | 3 | 6.0 | **4.0** |" in shown
     assert shown.startswith("On 2 cores (A), AVX2 instructions, training in float32:")
 
