@@ -25,16 +25,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from course import results
 from course.stamp import stamp
 from handwriting.models import ModelError
-from nbhelpers import profile
-from nbhelpers.sources import (
-    WriteError,
-    artifacts_root,
-    cannot_write,
-    data_folder,
-    mode,
-    project_folder,
-    written,
-)
+from nbhelpers import profile, sources
+from nbhelpers.sources import artifacts_root, data_folder, project_folder, written
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. The one
@@ -72,11 +64,6 @@ def run(
         jobs: how many run at once. On a CPU 2 by default, as one can compute while another imports
             or draws, and at most as many as it has threads. Otherwise 1, and for `publish`, since
             seconds that others read should be of one training alone.
-
-    Raises:
-        FileNotFoundError: `wanted` names a notebook that does not exist.
-        RunError: another run under this profile is going on.
-        WriteError: the disk is full, or the project's folder cannot be written to.
     """
     root = project_folder()
     here = profile.current()
@@ -103,11 +90,10 @@ def run(
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Make `folder`, and keep other runs out of it until the block ends.
+    """Make `folder`, and keep other runs out of it until the block ends; else say why not.
 
     Raises:
-        RunError: another run writes there.
-        WriteError: it cannot be made or written to.
+        RunError, WriteError: another run writes there, or it cannot be written to.
     """
     lock = FileLock(folder / "run.lock", timeout=0)
     try:
@@ -118,7 +104,7 @@ def alone(folder: Path) -> Iterator[None]:
             f"{folder}: another run is going on, which writes there. Wait for its end, or stop it."
         ) from None
     except OSError as error:
-        raise WriteError(cannot_write(folder, error)) from error
+        raise sources.WriteError(sources.cannot_write(folder, error)) from error
     try:
         yield
     finally:
@@ -126,11 +112,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def find(folder: Path, wanted: list[str]) -> list[Path]:
-    """Return the notebooks in `folder` whose names begin with one of `wanted`, in order.
-
-    Raises:
-        FileNotFoundError: there is no such notebook.
-    """
+    """Return the notebooks that begin with one of `wanted`, or raise a FileNotFoundError."""
     every = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     for name in wanted:
         if not any(path.name.startswith(name) for path in every):
@@ -213,7 +195,8 @@ def _shown(name: str, place: str, coming: Sequence[str] = ()) -> list[str]:
 def _for_want_of_data(executed: Path) -> bool:
     """Return whether a copy shows the embedded sample, and data have come since."""
     here = any(data_folder().glob("downloads/*/*.[gx]z"))
-    return here and mode("NBHELPERS_SAMPLE") != "always" and b"SAMPLE DATA" in executed.read_bytes()
+    wanted = sources.mode("NBHELPERS_SAMPLE") != "always"
+    return here and wanted and b"SAMPLE DATA" in executed.read_bytes()
 
 
 def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: int) -> str:

@@ -53,11 +53,7 @@ def take_over(root: Path) -> None:
 
 
 def rows(junit: Path) -> list[list[str]]:
-    """Return group, promise, links to its tests and what was seen of each promise in a JUnit file.
-
-    Raises:
-        ValueError: it is no JUnit file.
-    """
+    """Return each promise: group, text, links to tests, what was seen; or raise a ValueError."""
     try:
         cases = ElementTree.parse(junit).iter("testcase")
     except ElementTree.ParseError as error:

@@ -36,11 +36,7 @@ def write() -> int:
 
 
 def updated(root: Path) -> dict[Path, str]:
-    """Return the text of both pages of the project at `root`, with their tables made anew.
-
-    Raises:
-        ValueError: a page has no place for a table.
-    """
+    """Return both pages of the project with tables made anew, or raise a ValueError."""
     entries = _records(root)
     compared = next((entry for entry in entries if "costs" in entry), {})
     tables = [table(some, compared, root) for some in results.by_data_set(entries).values()]

@@ -36,8 +36,6 @@ default_role = "literal"  # of single backticks in docstrings
 autodoc_mock_imports = ["fastai"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_typehints_format = "short"
-napoleon_custom_sections = [("Environment variables", "params_style")]
 napoleon_use_ivar = True  # else autodoc and napoleon would describe each attribute once
 
 html_theme = "furo"
@@ -59,5 +57,3 @@ COLOURS = tomllib.loads((Path(site.__file__).parent / "colours.toml").read_text(
 html_theme_options = {"top_of_page_buttons": [], **COLOURS}
 
 copybutton_selector = "div:not(.output) > div.highlight > pre"
-copybutton_prompt_text = r"^(\$|>>>) "
-copybutton_prompt_is_regexp = True
