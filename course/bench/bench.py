@@ -11,7 +11,6 @@ one.
 """
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -180,20 +179,8 @@ def _compared(mark: float, ours: dict, published: dict, **before: dict) -> dict[
     return found
 
 
-def _tell(contests: dict[str, Any], run: profile.Profile) -> None:
-    """Print what was measured, and on which machine; write it to results/, but no mere trial."""
-    numbers = str(run.precision).removeprefix("torch.")
-    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
-    entry = {"environment": records.environment(run) | kind, "contests": contests}
-    print(readme.speed(entry))
-    if os.environ.get("NB_PROFILE", run.name) != "smoke":
-        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}/training-{numbers}.json"
-        results.write(project_folder() / "results" / place, entry)
-        print(f"written to results/{place}")
-
-
 def main() -> None:
-    """Run every contest; print and write what was measured."""
+    """Run every contest; print what was measured, and write it to results/, but no mere trial."""
     run = profile.current()
     # Published recipes train on all 60,000 images that are not test images, or on most of them;
     # both ways get our 48,000 here, so that only the way differs.
@@ -216,7 +203,14 @@ def main() -> None:
         published["seconds"] = published["seconds_an_epoch"]
     published["network"] = "ResNet-34 (R5, Tamil)"
     contests[TAMIL] = _compared(TAMIL_MARK, ours, published, before=before)
-    _tell(contests, run)
+    numbers = str(run.precision).removeprefix("torch.")
+    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    entry = {"environment": records.environment(run) | kind, "contests": contests}
+    print(readme.speed(entry))
+    if run.name != "smoke":
+        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}/training-{numbers}.json"
+        results.write(project_folder() / "results" / place, entry)
+        print(f"written to results/{place}")
 
 
 if __name__ == "__main__":

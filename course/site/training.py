@@ -30,6 +30,7 @@ from nbhelpers import data, networks, profile, sources
 SCRIPTS = Path(__file__).with_name("train")
 BOXES = Path(__file__).with_name("training.toml")
 TRAIN, VALIDATION = 5_000, 1_000  # digits that a page trains and validates on
+ERRORS = (sources.SourceError, sources.WriteError, data.DataError)  # they say what to do
 SAMPLE = "SAMPLE DATA, not the real set. Its numbers say nothing about the real data."
 
 
@@ -40,7 +41,7 @@ def copy(out: Path, root: Path) -> str | None:
     """
     try:
         content = files(root, list(boxes_by_chapter()))
-    except (sources.Unavailable, sources.WriteError, data.DataError) as error:  # says what to do
+    except ERRORS as error:
         return f"the boxes “Train it here”: {error}"
     shutil.copytree(SCRIPTS, out)
     for name, one in content.items():
@@ -49,11 +50,7 @@ def copy(out: Path, root: Path) -> str | None:
 
 
 def files(root: Path, chapters: list[str]) -> dict[str, bytes]:
-    """Return by name what the boxes of these chapters load: digits, graphs, and what about them.
-
-    Raises:
-        sources.Unavailable, sources.WriteError, data.DataError: with what to do.
-    """
+    """Return by name what the boxes of these chapters load, or raise one of `ERRORS`."""
     digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
     made_files, boxes = {}, {name: boxes_by_chapter()[name] for name in chapters}
     for chapter, box in boxes.items():
@@ -177,9 +174,7 @@ _TRANSLATIONS = {
 
 def parts(graph: onnx.ModelProto) -> tuple[bytes, bytes]:
     """Return the files of a step and of reading alone, which needs neither labels nor rate."""
-    given, made = (
-        [value.name for value in part] for part in (graph.graph.input, graph.graph.output)
-    )
+    given, made = ([one.name for one in part] for part in (graph.graph.input, graph.graph.output))
     extractor = onnx.utils.Extractor(graph)
     step = extractor.extract_model(given, made[:-2])
     read = extractor.extract_model([n for n in given if n not in ("labels", "rate")], made[-2:])
