@@ -39,10 +39,6 @@ SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "
 MODELS = {"05": "lenet", "07": "compact_cnn"}
 
 
-class RunError(RuntimeError):
-    """Notebooks cannot be executed now."""
-
-
 class _Row(NamedTuple):
     """What became of one notebook; `seconds` are those of its last execution."""
 
@@ -90,25 +86,22 @@ def run(
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Make `folder`, and keep other runs out of it until the block ends; else say why not.
+    """Make `folder`, and keep other runs out of it until the block ends.
 
     Raises:
-        RunError, WriteError: another run writes there, or it cannot be written to.
+        RuntimeError, WriteError: another run writes there, or it cannot be written to.
     """
-    lock = FileLock(folder / "run.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = FileLock(folder / "run.lock").acquire(timeout=0)
     except Timeout:
-        raise RunError(
+        raise RuntimeError(
             f"{folder}: another run is going on, which writes there. Wait for its end, or stop it."
         ) from None
     except OSError as error:
         raise sources.WriteError(sources.cannot_write(folder, error)) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def find(folder: Path, wanted: list[str]) -> list[Path]:
@@ -122,10 +115,7 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def notebook(path: Path, executed: Path, **settings: str) -> str | None:
-    """Execute a notebook in its folder and write the copy `executed`; return what went wrong.
-
-    `settings` are environment variables for its kernel alone.
-    """
+    """Execute a notebook with these environment variables, write a copy; return what went wrong."""
     with _kernels(1) as begin:
         return begin(path, executed, settings).result()
 
@@ -182,10 +172,7 @@ def _rows(
 
 
 def _shown(name: str, place: str, coming: Sequence[str] = ()) -> list[str]:
-    """Return the numbers of the recorded notebooks whose results one shows, its own among them.
-
-    Those that are `coming` will have been executed before it.
-    """
+    """Return the numbers of the notebooks, recorded or `coming`, whose results one shows."""
     after = AFTER.get(name[:2], ())
     shown = name if after == ALL else (name, *after)
     there = [path.name for path in artifacts_root().glob(f"{place}*/records/*.json")]
@@ -214,10 +201,7 @@ def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: i
 
 
 def _order(names: list[str], expected: dict) -> tuple[TopologicalSorter, dict[str, float]]:
-    """Return what gives notebooks one after the other, and how many seconds are left from each on.
-
-    One that is not `expected` to take some seconds counts as one second.
-    """
+    """Return what gives notebooks one after the other, and how many seconds are left from each."""
     after = {name: AFTER.get(name[:2], ()) for name in names}
     earlier = {n: [o for o in names if o != n and o.startswith(after[n])] for n in names}
     left: dict[str, float] = {}

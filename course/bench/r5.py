@@ -42,22 +42,19 @@ def outcome(mark: float, seconds: float, epochs: float, accuracy: float) -> dict
     return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
 
 
-class Clock(vision.Callback):
+class _Clock(vision.Callback):
     """Counts seconds and images of training alone; ends the fit at the mark or at the limit."""
 
     order = 100  # after all others
 
     def __init__(self, limit: float, mark: float) -> None:
-        """Stop after `limit` seconds or at the accuracy `mark`."""
         self.limit, self.mark = limit, mark
         self.seconds, self.images, self.reached = 0.0, 0, 0.0
 
     def before_train(self) -> None:
-        """Start the clock."""
         self.since = time.perf_counter()
 
     def after_batch(self) -> None:
-        """Take the time of a training batch."""
         if self.training:
             if self.dls.device.type == "cuda":
                 torch.cuda.synchronize()  # else what was begun on it may go on
@@ -68,7 +65,6 @@ class Clock(vision.Callback):
                 raise vision.CancelFitException
 
     def after_epoch(self) -> None:
-        """Look at the accuracy."""
         self.reached = self.recorder.values[-1][-1]
         if self.reached >= self.mark:
             raise vision.CancelFitException
@@ -121,7 +117,7 @@ def published_way(
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
         table = files(Path(name), held_out)
         learn, weights = learner(Path(name), table, run)
-        clock = Clock(limit=limit, mark=mark)
+        clock = _Clock(limit=limit, mark=mark)
         with learn.no_bar(), learn.no_logging():
             for frozen, epochs, rate in STAGES:
                 (learn.freeze if frozen else learn.unfreeze)()

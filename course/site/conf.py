@@ -10,7 +10,6 @@ HERE = Path(__file__).resolve().parent
 project = "Reading handwriting"
 author = epub_copyright = "the contributors of the course"
 version = "1"  # which an EPUB must have
-language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -20,7 +19,6 @@ extensions = [
     "course.site.extension",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_static", "_templates"]
 
 # Notebooks are shown as they were executed.
 nb_execution_mode = "off"
@@ -47,7 +45,6 @@ html_css_files = [name for name in STYLES if (HERE / "_static" / name).exists()]
 html_js_files = ["site.js", "live.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
-html_show_sourcelink = False
 html_show_copyright = False
 html_use_index = False
 html_domain_indices = False
