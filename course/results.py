@@ -99,6 +99,5 @@ def keep_durations(place: str, seconds: dict[str, float], root: Path) -> None:
     """
     path = root / "results" / "durations.json"
     known = read(path)
-    rounded = {name: round(value, 1) for name, value in seconds.items()}
-    kept = known.get(place, {}) | rounded
+    kept = known.get(place, {}) | {name: round(value, 1) for name, value in seconds.items()}
     write(path, known | {place: dict(sorted(kept.items()))})

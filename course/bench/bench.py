@@ -61,36 +61,34 @@ def one_tensor(split: data.Split, batch: int) -> DataLoader:
 class Contest(NamedTuple):
     """One network, trained both ways until `mark` is reached on the test images."""
 
-    name: str
-    make: Callable[[], nn.Module]
+    ours: recipes.Recipe  # the published way has its network and scales pixels likewise
+    our_epochs: int
     mark: float
-    mean: float  # what pixels in 0 to 1 are reduced by
-    std: float  # what they are then divided by
-    loader: Callable[[data.Split, int], DataLoader]  # that of the recipe, like the next three
+    loader: Callable[[data.Split, int], DataLoader]  # of the published way, like the next three
     batch: int
     optimizer: Callable[..., torch.optim.Optimizer]
     epochs: int  # after which it is given up
-    our_rate: float  # the highest of our one-cycle schedule
-    our_epochs: int  # its length
 
 
 LENET = Contest(
-    "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
-    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12, 0.006, 2,
+    replace(recipes.LENET, name="LeNet (R3)", rate=0.006, augment=None, fused=True), 2, 0.990,
+    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12,
 )  # fmt: skip
 THREE_LAYERS = Contest(
-    "784-300-50-10 (R1)", networks.three_layers, 0.971, 0.0, 1.0,
-    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400, 0.004, 5,
+    replace(LENET.ours, name="784-300-50-10 (R1)", network=networks.three_layers, rate=0.004,
+            centre=0.0, spread=1.0), 5, 0.971,
+    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400,
 )  # fmt: skip
 
 
 def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
     """Train as the recipe does; return seconds an epoch, seconds to the mark, and accuracy."""
     torch.manual_seed(42)
-    model = contest.make()
+    model = contest.ours.network()
     optimizer = contest.optimizer(model.parameters())
     loader = contest.loader(mnist.train, contest.batch)
-    quick_test = data.Batches(mnist.test, 1000, mean=contest.mean, std=contest.std)
+    scale = {"mean": contest.ours.centre, "std": contest.ours.spread}
+    quick_test = data.Batches(mnist.test, 1000, **scale)
     seconds, epochs, accuracy = 0.0, 0, 0.0
     while accuracy < contest.mark and epochs < contest.epochs:
         started = time.perf_counter()
@@ -108,11 +106,8 @@ def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
 
 def our_way(contest: Contest, mnist: data.Dataset, run: profile.Profile) -> dict[str, float]:
     """Train through nbhelpers; return the same."""
-    how = {"network": contest.make, "rate": contest.our_rate, "augment": None, "fused": True}
-    how |= {"name": contest.name, "centre": contest.mean, "spread": contest.std}
     watched = replace(mnist, validation=mnist.test)  # only to stop the clock
-    recipe = replace(recipes.LENET, **how)
-    _, history = recipes.train(recipe, watched, run, seed=42, epochs=contest.our_epochs)
+    _, history = recipes.train(contest.ours, watched, run, seed=42, epochs=contest.our_epochs)
     reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
     last = reached[0] if reached else history.epochs - 1
     accuracy = history.validation_accuracy[last]
@@ -189,11 +184,11 @@ def main() -> None:
         raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     contests = {}
     for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
-        print(f"{contest.name}{beside} …", flush=True)
+        print(f"{contest.ours.name}{beside} …", flush=True)
         with _busy() if beside else contextlib.nullcontext():
             ours = _apart(our_way, contest, mnist, run)
             published = _apart(published_way, contest, mnist)
-        contests[contest.name + beside] = _compared(contest.mark, ours, published)
+        contests[contest.ours.name + beside] = _compared(contest.mark, ours, published)
     print(f"{TAMIL} …", flush=True)
     ours = our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
