@@ -5,16 +5,14 @@ sheets and, apart from them, the key; `data/README.md` tells how they were read.
 package: `pip install cleanlab==2.9.0`.
 """
 
-import io
 import sys
-import tarfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from handwriting import models
 from nbhelpers import data, networks, profile, recipes, shapes, sources, tamil, training, vision
@@ -101,26 +99,8 @@ def exemplars(learn: data.Split) -> np.ndarray:
     return np.stack(chosen)
 
 
-def originals(part: tuple[sources.Archive, ...]) -> list[Image.Image]:
-    """Return an archive's images, mode L, 255 is ink, in the order of `tamil.characters`."""
-    with tarfile.open(sources.fetch(*part)) as archive:
-        files = {m.name: archive.extractfile(m).read() for m in archive if m.name.endswith(".tiff")}
-
-    def place(name: str) -> list[int]:  # writer, class and trial, or the number
-        words = name.removesuffix(".tiff").split("/")[1:]
-        return [int(number) for word in words for number in word.removeprefix("usr_").split("t")]
-
-    pictures = [Image.open(io.BytesIO(files[name])) for name in sorted(files, key=place)]
-    return [ImageChops.invert(picture.convert("L")) for picture in pictures]
-
-
-def on_paper(letter: Image.Image, side: int) -> Image.Image:
-    """Return a letter, 255 is ink, black on white in a square of `side` pixels."""
-    return Image.fromarray(255 - shapes.placed(letter, side))
-
-
-def drawn(label: int) -> Image.Image:
-    """Return a letter as the course's font draws it, mode L, 255 is ink."""
+def drawn(label: int) -> np.ndarray:
+    """Return a letter as the course's font draws it: uint8 `[SMALL, SMALL]`, 255 is ink."""
     strokes = alphabet.pen_strokes()[label]
     low, high = np.concatenate(strokes).min(0), np.concatenate(strokes).max(0)
     scale = 190 / (high - low).max()
@@ -129,10 +109,10 @@ def drawn(label: int) -> Image.Image:
     for x, y in (((stroke - low) * scale + 5).T for stroke in strokes):
         pen.line(list(zip(x, picture.height - y, strict=True)), 255, 5, "curve")
         pen.circle((x[0], picture.height - y[0]), 5 if len(x) == 1 else 2, 255)
-    return picture
+    return shapes.placed(picture, SMALL)
 
 
-def sheet(table: pd.DataFrame, letters: list[Image.Image], examples: list[list]) -> Image.Image:
+def sheet(table: pd.DataFrame, letters: np.ndarray, examples: list[list]) -> Image.Image:
     """Return a contact sheet of 21 items: number, letter, and examples of A above those of B."""
     font, wide, high = ImageFont.load_default(22), LARGE + 4 * SMALL + 50, LARGE + 36
     page = Image.new("L", (3 * wide, 7 * high), 255)
@@ -141,12 +121,13 @@ def sheet(table: pd.DataFrame, letters: list[Image.Image], examples: list[list])
         x, y = place % 3 * wide, place // 3 * high
         pen.rectangle((x, y, x + wide - 1, y + high - 1), outline=160)
         pen.text((x + 6, y + 2), f"{item.Index + 1}", 0, font)
-        page.paste(on_paper(letters[item.image], LARGE), (x + 6, y + 30))
+        page.paste(Image.fromarray(255 - letters[item.image]), (x + 6, y + 30))
         second = item.label + item.other - item.first
         for name, label, down in (("A", item.first, 30), ("B", second, 30 + SMALL)):
             pen.text((x + LARGE + 14, y + down + 24), name, 0, font)
             for i, example in enumerate(examples[label]):
-                page.paste(example, (x + LARGE + 38 + i * SMALL, y + down))
+                corner = x + LARGE + 38 + i * SMALL, y + down
+                page.paste(Image.fromarray(255 - example), corner)
     return page
 
 
@@ -158,11 +139,11 @@ def main(folder: Path) -> None:
         if not (folder / f"{name}.npy").exists():
             np.save(folder / f"{name}.npy", probabilities(name, learn, test))
     table = items(test.labels.numpy(), [np.load(folder / f"{name}.npy") for name in WAYS])
-    known, letters = originals(tamil.TRAIN), originals(tamil.TEST)
-    examples = [
-        [on_paper(letter, SMALL) for letter in (drawn(label), *(known[row] for row in rows))]
-        for label, rows in enumerate(exemplars(learn))
-    ]
+    known, letters = (
+        tamil.read_characters(sources.fetch(*part), side, "kept").images.numpy()
+        for part, side in ((tamil.TRAIN, SMALL), (tamil.TEST, LARGE))
+    )
+    examples = [[drawn(label), *known[rows]] for label, rows in enumerate(exemplars(learn))]
     for start in range(0, len(table), 21):
         page = sheet(table[start : start + 21], letters, examples)
         page.save(folder / "sheets" / f"sheet_{start // 21 + 1:03d}.png")

@@ -12,9 +12,6 @@ def run(wanted: list[str], profile: str | None = None) -> int:
     """Print a line for each model; return 1 if one lies outside its expected band, else 0.
 
     Wanted are numbers such as `01`, all notebooks if empty; of runs all, or those of a profile.
-
-    Raises:
-        FileNotFoundError: `wanted` names a notebook that does not exist, or nothing has been run.
     """
     root = project_folder()
     names = {path.stem for path in execute.find(root / "notebooks", wanted)}
@@ -38,8 +35,7 @@ def run(wanted: list[str], profile: str | None = None) -> int:
 def _row(model: dict[str, Any], known: dict[tuple[str, str, str], float]) -> dict[str, str]:
     """Return a model's line, by its heads.
 
-    Its reference is the one of its own profile and device, else that of `full-cpu`. A model that
-    was trained and tested on the sample has none.
+    The reference is of its own profile and device, else of `full-cpu`. On the sample it has none.
     """
     accuracy, (low, high) = model["test_accuracy"], model["expected_band"]
     line = {

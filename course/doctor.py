@@ -1,6 +1,5 @@
 """Say what this machine has, which profile and data a run would use, and what is missing."""
 
-import gc
 import os
 import platform
 import re
@@ -26,8 +25,16 @@ def report() -> int:
     if missing:
         print(f"missing            {', '.join(missing)}; `make doctor` installs them")
         return 1
-    _report_profile()
-    _report_data()
+    _report_run()
+    return 0
+
+
+def fetch() -> int:
+    """Fetch the data sets, check them and print where they are; return 0."""
+    from nbhelpers import data, sources, tamil
+
+    for archives in (*([one] for one in data.mnist_archives()), tamil.TRAIN, tamil.TEST):
+        print(sources.fetch(*archives))
     return 0
 
 
@@ -37,35 +44,16 @@ def required_packages(requirements: Path) -> list[str]:
     return [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9_-]+", line))]
 
 
-def _report_profile() -> None:
-    gc.disable()  # it would take a seventh of the time, which is nearly all of torch's import
+def _report_run() -> None:
     import torch
 
-    from nbhelpers import profile
+    from nbhelpers import data, profile, sources, tamil
 
-    gc.enable()
     run = profile.current()
     reason = "NB_PROFILE" if os.environ.get("NB_PROFILE") else f"the default on a {run.device.type}"
     print(f"profile            {run.name} ({reason})")
     print(f"device             {run.device}, trains in {str(run.precision).removeprefix('torch.')}")
     print(f"threads            {torch.get_num_threads()}, {_waiting()}")
-
-
-def _waiting() -> str:
-    """Say how torch's threads wait for one another; each OpenMP library has a setting of its own.
-
-    Sources: libgomp's manual (GOMP_SPINCOUNT, Linux), LLVM's OpenMP runtime (KMP_BLOCKTIME, macOS
-    and Windows).
-    """
-    name = "GOMP_SPINCOUNT" if sys.platform == "linux" else "KMP_BLOCKTIME"
-    if any(os.environ.get(setting) for setting in (name, "OMP_WAIT_POLICY")):
-        return "which wait without keeping a core busy for long"
-    return f"which keep a core busy while they wait: set {name}, as nbhelpers/waiting_threads.pth"
-
-
-def _report_data() -> None:
-    from nbhelpers import data, sources, tamil
-
     print(f"data               {_place(sources.data_folder(), 'NBHELPERS_DATA')}")
     print(f"artifacts          {_place(sources.artifacts_root(), 'NBHELPERS_ARTIFACTS')}")
     mirror = os.environ.get("NBHELPERS_MIRROR")
@@ -80,6 +68,18 @@ def _report_data() -> None:
         if sources.mode("NBHELPERS_SAMPLE") == "always":
             said = f"{stand_in}, as NBHELPERS_SAMPLE says"
         print(f"{name:<19}{said}")
+
+
+def _waiting() -> str:
+    """Say how torch's threads wait for one another; each OpenMP library has a setting of its own.
+
+    Sources: libgomp's manual (GOMP_SPINCOUNT, Linux), LLVM's OpenMP runtime (KMP_BLOCKTIME, macOS
+    and Windows).
+    """
+    name = "GOMP_SPINCOUNT" if sys.platform == "linux" else "KMP_BLOCKTIME"
+    if any(os.environ.get(setting) for setting in (name, "OMP_WAIT_POLICY")):
+        return "which wait without keeping a core busy for long"
+    return f"which keep a core busy while they wait: set {name}, as nbhelpers/waiting_threads.pth"
 
 
 def _place(folder: Path, setting: str) -> str:

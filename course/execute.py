@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import nbformat
 import pandas as pd
@@ -25,16 +25,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from course import results
 from course.stamp import stamp
 from handwriting.models import ModelError
-from nbhelpers import profile
-from nbhelpers.sources import (
-    WriteError,
-    artifacts_root,
-    cannot_write,
-    data_folder,
-    mode,
-    project_folder,
-    written,
-)
+from nbhelpers import profile, sources
+from nbhelpers.sources import artifacts_root, data_folder, project_folder, written
 
 ALL = ("",)  # with which every name begins
 # Which notebooks show results of others, and so wait for them where several run at once. The one
@@ -45,10 +37,6 @@ AFTER |= {"10": tuple(f"{number:02}" for number in range(1, 9)), "11": ALL}
 SUMMARY = {"name": "model", "test_accuracy": "test", "in_band": "in its band", "source": "data"}
 # The models that come with the course, by the notebook that trains them.
 MODELS = {"05": "lenet", "07": "compact_cnn"}
-
-
-class RunError(RuntimeError):
-    """Notebooks cannot be executed now."""
 
 
 class _Row(NamedTuple):
@@ -72,11 +60,6 @@ def run(
         jobs: how many run at once. On a CPU 2 by default, as one can compute while another imports
             or draws, and at most as many as it has threads. Otherwise 1, and for `publish`, since
             seconds that others read should be of one training alone.
-
-    Raises:
-        FileNotFoundError: `wanted` names a notebook that does not exist.
-        RunError: another run under this profile is going on.
-        WriteError: the disk is full, or the project's folder cannot be written to.
     """
     root = project_folder()
     here = profile.current()
@@ -96,8 +79,9 @@ def run(
         if not wanted and all(row.executed and not row.error for row in rows):
             results.write(build / "together.json", {"seconds": time.perf_counter() - started})
         _print_summary(sorted(rows), here.place)
-        failed = build_site(root, build)
-    return int(failed or any(row.error for row in rows))
+        program = str(root / "course" / "site" / "build.py")
+        site = subprocess.run([sys.executable, program, "--executed", str(build)])
+    return int(site.returncode != 0 or any(row.error for row in rows))
 
 
 @contextlib.contextmanager
@@ -105,31 +89,23 @@ def alone(folder: Path) -> Iterator[None]:
     """Make `folder`, and keep other runs out of it until the block ends.
 
     Raises:
-        RunError: another run writes there.
-        WriteError: it cannot be made or written to.
+        RuntimeError, WriteError: another run writes there, or it cannot be written to.
     """
-    lock = FileLock(folder / "run.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = FileLock(folder / "run.lock").acquire(timeout=0)
     except Timeout:
-        raise RunError(
+        raise RuntimeError(
             f"{folder}: another run is going on, which writes there. Wait for its end, or stop it."
         ) from None
     except OSError as error:
-        raise WriteError(cannot_write(folder, error)) from error
-    try:
+        raise sources.WriteError(sources.cannot_write(folder, error)) from error
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def find(folder: Path, wanted: list[str]) -> list[Path]:
-    """Return the notebooks in `folder` whose names begin with one of `wanted`, in order.
-
-    Raises:
-        FileNotFoundError: there is no such notebook.
-    """
+    """Return the notebooks that begin with one of `wanted`, or raise a FileNotFoundError."""
     every = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     for name in wanted:
         if not any(path.name.startswith(name) for path in every):
@@ -139,10 +115,7 @@ def find(folder: Path, wanted: list[str]) -> list[Path]:
 
 
 def notebook(path: Path, executed: Path, **settings: str) -> str | None:
-    """Execute a notebook in its folder and write the copy `executed`; return what went wrong.
-
-    `settings` are environment variables for its kernel alone.
-    """
+    """Execute a notebook with these environment variables, write a copy; return what went wrong."""
     with _kernels(1) as begin:
         return begin(path, executed, settings).result()
 
@@ -170,7 +143,7 @@ def _rows(
         print(f"{path.stem}: unchanged, not executed again (make run FORCE=1 does)", flush=True)
         yield _Row(path.stem, known["seconds"], None, False)
     jobs = min(jobs, len(todo)) or 1
-    order, left = _order([*todo], here.place)
+    order, left = _order([*todo], expected)
     left |= {min(todo): float("inf")} if todo else {}  # to be read while the others run
     ready: list[str] = []
     running: dict[Future, tuple[str, float]] = {}
@@ -199,10 +172,7 @@ def _rows(
 
 
 def _shown(name: str, place: str, coming: Sequence[str] = ()) -> list[str]:
-    """Return the numbers of the recorded notebooks whose results one shows, its own among them.
-
-    Those that are `coming` will have been executed before it.
-    """
+    """Return the numbers of the notebooks, recorded or `coming`, whose results one shows."""
     after = AFTER.get(name[:2], ())
     shown = name if after == ALL else (name, *after)
     there = [path.name for path in artifacts_root().glob(f"{place}*/records/*.json")]
@@ -212,7 +182,8 @@ def _shown(name: str, place: str, coming: Sequence[str] = ()) -> list[str]:
 def _for_want_of_data(executed: Path) -> bool:
     """Return whether a copy shows the embedded sample, and data have come since."""
     here = any(data_folder().glob("downloads/*/*.[gx]z"))
-    return here and mode("NBHELPERS_SAMPLE") != "always" and b"SAMPLE DATA" in executed.read_bytes()
+    wanted = sources.mode("NBHELPERS_SAMPLE") != "always"
+    return here and wanted and b"SAMPLE DATA" in executed.read_bytes()
 
 
 def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: int) -> str:
@@ -229,18 +200,14 @@ def _time_left(names: list[str], expected: dict, took: dict[str, float], jobs: i
     return f"; {len(left)} left, about {minutes:.0f} minutes"
 
 
-def _order(names: list[str], place: str) -> tuple[TopologicalSorter, dict[str, float]]:
-    """Return what gives notebooks one after the other, and how many seconds are left from each on.
-
-    `results/durations.json` says what each took; one that is not there counts as one second.
-    """
-    seconds = results.read(project_folder() / "results" / "durations.json").get(place, {})
+def _order(names: list[str], expected: dict) -> tuple[TopologicalSorter, dict[str, float]]:
+    """Return what gives notebooks one after the other, and how many seconds are left from each."""
     after = {name: AFTER.get(name[:2], ()) for name in names}
     earlier = {n: [o for o in names if o != n and o.startswith(after[n])] for n in names}
     left: dict[str, float] = {}
     for name in reversed([*TopologicalSorter(earlier).static_order()]):
         later = [left[other] for other in left if name in earlier[other]]
-        left[name] = seconds.get(name, 1.0) + max(later, default=0.0)
+        left[name] = expected.get(name, 1.0) + max(later, default=0.0)
     order = TopologicalSorter(earlier)
     order.prepare()
     return order, left
@@ -266,7 +233,20 @@ def _kernels(jobs: int) -> Iterator[Callable[[Path, Path, dict[str, str]], "Futu
     clients: dict[Future, NotebookClient] = {}
 
     def begin(path: Path, executed: Path, settings: dict[str, str]) -> Future[str | None]:
-        client = _client(path)
+        content = nbformat.read(path, as_version=4)
+        for cell in content.cells:  # where execution ends early, nothing old is left behind it
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        client = NotebookClient(
+            content,
+            timeout=None,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},
+            store_widget_state=False,
+            record_timing=False,
+            coalesce_streams=True,
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
         task = pool.submit(_execute, client, path.name, executed, os.environ | settings)
         clients[task] = client
         return task
@@ -277,35 +257,10 @@ def _kernels(jobs: int) -> Iterator[Callable[[Path, Path, dict[str, str]], "Futu
         except BaseException:
             while unfinished := wait(clients, timeout=0.2).not_done:
                 for task in unfinished:
-                    _kill(clients[task])
+                    kernel = clients[task].km
+                    if kernel and kernel.has_kernel:  # else it is just being started
+                        asyncio.run(kernel.provisioner.kill())
             raise
-
-
-def _kill(client: NotebookClient) -> None:
-    kernel = client.km.provisioner if client.km else None
-    if kernel and kernel.process:  # else it is just being started
-        with contextlib.suppress(OSError):  # it has ended
-            if kernel.pgid and hasattr(os, "killpg"):
-                os.killpg(kernel.pgid, signal.SIGKILL)
-            else:
-                kernel.process.kill()
-
-
-def _client(path: Path) -> NotebookClient:
-    content = nbformat.read(path, as_version=4)
-    for cell in content.cells:  # where execution ends early, nothing old is left behind it
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return NotebookClient(
-        content,
-        timeout=None,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False,
-        record_timing=False,
-        coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=40"],
-    )
 
 
 def _execute(
@@ -339,14 +294,11 @@ def _home() -> Iterator[None]:
         usable = os.access(Path.home(), os.W_OK)
     except RuntimeError:  # no HOME, and a user whom the system does not know
         usable = False
-    before = {name: value for name, value in os.environ.items() if name == "HOME"}
-    with tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder:
-        try:
-            os.environ |= {} if usable else {"HOME": folder}
-            yield
-        finally:
-            os.environ.pop("HOME", None)
-            os.environ |= before
+    with (
+        tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder,
+        patch.dict(os.environ, {} if usable else {"HOME": folder}),
+    ):
+        yield
 
 
 def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:
@@ -410,9 +362,3 @@ def _show_page(executed: Path) -> None:
     with written(page) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     print(f"to read meanwhile: {page}", flush=True)
-
-
-def build_site(root: Path, executed: Path) -> bool:
-    """Build the web site from executed copies, in a process of its own; return if it failed."""
-    program = str(root / "course" / "site" / "build.py")
-    return subprocess.run([sys.executable, program, "--executed", str(executed)]).returncode != 0

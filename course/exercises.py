@@ -6,14 +6,15 @@ same data, and compares. `exercises.toml` says what each exercise asks for.
 """
 
 import ast
-import json
 import re
 import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import numpy as np
+from nbformat import v4
 
 from nbhelpers.sources import project_folder
 
@@ -30,12 +31,7 @@ def run(wanted: list[str]) -> int:
     """Write those notebooks of exercises that `build/exercises/` does not have yet; return 0.
 
     `build/solved/` gets copies of the chapters that compute the right answers at the end: a test's.
-
-    Raises:
-        FileNotFoundError: `wanted` names a notebook that does not exist.
     """
-    from nbformat import v4, write
-
     from course.execute import find
 
     folder, tests = (project_folder() / "build" / name for name in ("exercises", "solved"))
@@ -44,27 +40,25 @@ def run(wanted: list[str]) -> int:
     kept = shutil.ignore_patterns(".*")  # what JupyterLab leaves
     shutil.copytree(project_folder() / "notebooks", tests, ignore=kept, dirs_exist_ok=True)
     for path in find(project_folder() / "notebooks", wanted):
-        number, chapter = path.name[:2], v4.reads(path.read_text(encoding="utf-8"))
+        number, chapter = path.name[:2], nbformat.read(path, as_version=4)
         if not (folder / f"{number}.ipynb").exists():  # else it may hold answers
-            write(exercise_notebook(path), folder / f"{number}.ipynb")
+            nbformat.write(exercise_notebook(path), folder / f"{number}.ipynb")
         code = "from course import exercises\n\nnames = dict(globals())\n"
         tried = [int(e) for e, task in TASKS[number].items() if not task.get("slow")]
         code += f"[exercises.value({number!r}, exercise, names) for exercise in {tried}];"
         chapter.cells.append(v4.new_code_cell(code))
-        write(chapter, tests / path.name)
+        nbformat.write(chapter, tests / path.name)
     print(f"{folder}: open them with .venv/bin/jupyter lab {folder}")
     return 0
 
 
 def exercise_notebook(path: Path) -> dict:
     """Return a notebook with the chapter's cells, without results, and room for its answers."""
-    from nbformat import v4
-
     from course.site import texts
 
-    chapter = texts.chapter(path)
+    chapter, cells = texts.chapter(path), nbformat.read(path, as_version=4).cells
     codes = [f"%cd -q {path.parent}\nfrom course import exercises"]
-    codes += ["".join(c["source"]) for c in _cells(path) if c["cell_type"] == "code"]
+    codes += [cell.source for cell in cells if cell.cell_type == "code"]
     codes += [f'check = exercises.checker("{path.name[:2]}", globals())']
     cells = [v4.new_markdown_cell(OPENING.format(title=chapter.title))]
     cells += [v4.new_code_cell(c, metadata={"jupyter": {"source_hidden": True}}) for c in codes]
@@ -77,12 +71,8 @@ def exercise_notebook(path: Path) -> dict:
 
 def solutions(path: Path) -> dict[str, str]:
     """Return the code of each folded solution of a notebook, by its number."""
-    prose = "\n".join("".join(cell["source"]) for cell in _cells(path))
+    prose = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     return dict(re.findall(r"Solution (\d)</summary>\s+```python\n(.+?)```", prose, re.S))
-
-
-def _cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def checker(number: str, names: dict) -> Callable[[int, object], None]:

@@ -3,6 +3,10 @@
 import statistics
 from pathlib import Path
 
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
 from course import promises, results
 from course.elsewhere import links
 from course.results import markdown
@@ -19,13 +23,10 @@ MAIN = (  # the models that the README shows
 
 def write() -> int:
     """Bring README.md, the page of results and the picture up to date; return 0."""
-    from course.ladder import ladder_figure
-
     root = project_folder()
     promises.take_over(root)
     for path, text in updated(root).items():
-        with path.open(encoding="utf-8", newline="") as file:
-            line_end = "\r\n" if "\r\n" in file.read() else "\n"  # as the checkout has it
+        line_end = "\r\n" if b"\r\n" in path.read_bytes() else "\n"  # as the checkout has it
         with written(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline=line_end)
     figure = ladder_figure(results.by_data_set(_records(root)))
@@ -36,12 +37,37 @@ def write() -> int:
     return 0
 
 
-def updated(root: Path) -> dict[Path, str]:
-    """Return the text of both pages of the project at `root`, with their tables made anew.
+@plt.rc_context(fname=project_folder() / "notebooks" / "matplotlibrc")  # type: ignore
+def ladder_figure(records: dict[str, list[dict]]) -> Figure:
+    """Return a figure of test accuracies with their intervals, beside the published ones.
 
-    Raises:
-        ValueError: a page has no place for a table.
+    Each data set, whose name `records` are listed by, gets a panel.
     """
+    panels = {name: [m for e in entries for m in e["models"]] for name, entries in records.items()}
+    heights = [len(models) + 1.5 for models in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(8, 0.34 * sum(heights)), height_ratios=heights, squeeze=False
+    )
+    for axis, (name, models) in zip(axes.flat, panels.items(), strict=True):
+        rows = np.arange(len(models))[::-1]
+        ours = np.array([m["test_accuracy"] for m in models])
+        low, high = np.array([m["test_ci95"] for m in models]).reshape(-1, 2).T
+        looks = {"fmt": "o", "capsize": 3, "label": "ours, 95 % interval"}
+        axis.errorbar(ours, rows, xerr=[ours - low, high - ours], **looks)
+        published = [m["published"] or np.nan for m in models]
+        looks = {"markersize": 12, "markeredgewidth": 2, "label": "published", "color": "C1"}
+        axis.plot(published, rows, "|", **looks)
+        axis.set_yticks(rows, [m["name"] for m in models])
+        axis.set_ylim(-0.6, len(models) - 0.4)
+        axis.set_title(name)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0, 0].legend(loc="lower left")
+    axes[-1, 0].set_xlabel("test accuracy")
+    return figure
+
+
+def updated(root: Path) -> dict[Path, str]:
+    """Return both pages of the project with tables made anew, or raise a ValueError."""
     entries = _records(root)
     compared = next((entry for entry in entries if "costs" in entry), {})
     tables = [table(some, compared, root) for some in results.by_data_set(entries).values()]
@@ -54,7 +80,7 @@ def updated(root: Path) -> dict[Path, str]:
         },
         root / "course" / "site" / "results.md": {
             "results": "\n\n".join([*tables, conditions(entries)]),
-            "bench": bench(results.records(root / "results" / "bench-cpu")),
+            "bench": "\n\n".join(map(speed, results.records(root / "results" / "bench-cpu"))),
             "promises": promises.table(root),
         },
     }
@@ -189,11 +215,6 @@ def wild(entries: list[dict]) -> str:
             cells.append(f"{statistics.fmean(found.values()):.3f} ({found[worst]:.3f}, {worst})")
         rows.append([names[form], cells[0], f"**{cells[1]}**"])
     return markdown(heads, rows) if rows else ""
-
-
-def bench(entries: list[dict]) -> str:
-    """Return what `make bench` measured, as far as there are records of it."""
-    return "\n\n".join(map(speed, entries))
 
 
 def speed(entry: dict) -> str:

@@ -44,11 +44,10 @@ def by_data_set(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 
 def models(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the models in records, notebook by notebook, each with what its record is of.
+    """Return the models in the records at `paths`, notebook by notebook.
 
-    Args:
-        paths: of records, whose folders say the profile and the device: a model's `place`, such as
-            `full-cpu`; its `notebook` and the data's `source` stand in the record.
+    Each has what its record is of: `notebook`, the data's `source`, and `place`, the profile and
+    the device, such as `full-cpu`, as the folder is called.
     """
     found = []
     for path in sorted(paths, key=lambda path: (path.stem, path.parent)):
@@ -100,6 +99,5 @@ def keep_durations(place: str, seconds: dict[str, float], root: Path) -> None:
     """
     path = root / "results" / "durations.json"
     known = read(path)
-    rounded = {name: round(value, 1) for name, value in seconds.items()}
-    kept = known.get(place, {}) | rounded
+    kept = known.get(place, {}) | {name: round(value, 1) for name, value in seconds.items()}
     write(path, known | {place: dict(sorted(kept.items()))})

@@ -17,11 +17,7 @@ PARTS = re.compile(r"^(?=## |\*\*(?:Your guess|Was your guess|What to see))", re
 
 
 def run(wanted: list[str]) -> int:
-    """Write `build/slides/NN.html` from the committed notebooks, with reveal.js beside; return 0.
-
-    Raises:
-        FileNotFoundError: `wanted` names a notebook that does not exist, or reveal.js is missing.
-    """
+    """Write `build/slides/NN.html` from the committed notebooks, beside reveal.js; return 0."""
     course, folder = Path(__file__).parent, project_folder() / "build" / "slides"
     package = course / "site" / "node_modules" / "reveal.js"
     if not package.exists():

@@ -37,10 +37,12 @@ def files(notebook: Path, root: Path) -> list[Path]:
     """Return the files that a notebook uses: scripts beside it, modules, and what these mention."""
     kept = [path for name in PACKAGES for path in root.glob(f"{name}/**/*.[tcj]*")]
     kept += [path for path in root.glob("data/*.*") if path.suffix in (".csv", ".json")]
-    code = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    cells = nbformat.read(notebook, as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
     beside = (f"{notebook.name[:2]}_*.py", "matplotlibrc")
     found = {path for pattern in beside for path in notebook.parent.glob(pattern)}
-    texts = [_python(cell.source) for cell in code]
+    as_python = TransformerManager().transform_cell
+    texts = [as_python(re.sub(r"\A%%.*\n", "", cell)) for cell in code]  # such as %%time
     texts += [path.read_text(encoding="utf-8") for path in found]
     while texts:
         text = texts.pop()
@@ -49,11 +51,6 @@ def files(notebook: Path, root: Path) -> list[Path]:
         texts += [path.read_text(encoding="utf-8") for path in used - found]
         found |= used
     return sorted(found, key=lambda path: path.parts[::-1])  # wherever the project lies
-
-
-def _python(cell: str) -> str:
-    """Return a cell as Python; the first line of one such as %%time is left out."""
-    return TransformerManager().transform_cell(re.sub(r"\A%%.*\n", "", cell))
 
 
 def _imports(text: str) -> Iterator[str]:

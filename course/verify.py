@@ -32,10 +32,6 @@ def run(wanted: list[str], full: list[str]) -> int:
 
     Wanted are numbers such as `01` for the smoke profile, all of them if empty, and `full` those
     for the full profile.
-
-    Raises:
-        FileNotFoundError: `wanted` or `full` names a notebook that does not exist.
-        RunError: another such run is going on.
     """
     folder, notebooks = project_folder() / "build" / "verify", project_folder() / "notebooks"
     chosen = {"smoke": execute.find(notebooks, wanted)}

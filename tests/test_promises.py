@@ -10,7 +10,7 @@ import promise
 import pytest
 from source import ROOT
 
-from course import measured, promises, readme, results
+from course import promises, readme, results
 
 pytest_plugins = ["pytester"]
 TWO_FILES = {
@@ -90,7 +90,7 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
     results.keep_durations("full-cpu", {"01_b": 3660}, tmp_path)
     results.keep_durations("full-cpu", {results.TOGETHER: 7260}, tmp_path)
     results.keep_durations("quick-cpu", {"01_b": 60}, tmp_path)
-    assert [row[3] for row in measured.rows(tmp_path) if row[0] == "Speed"] == [
+    assert [row[3] for row in promises.measured(tmp_path) if row[0] == "Speed"] == [
         "14.9 times: **not kept**",
         "not measured yet",
         "at least 13.0 times: kept",
@@ -104,7 +104,7 @@ def test_speeds_are_told_whether_kept_or_not(tmp_path):
 
 def test_what_make_verify_found_is_a_row(tmp_path):
     def seen():
-        return next(row[3] for row in measured.rows(tmp_path) if row[0] == "Results")
+        return next(row[3] for row in promises.measured(tmp_path) if row[0] == "Results")
 
     for name in ("00_a", "01_b"):
         written(tmp_path, f"notebooks/{name}.ipynb", "{}")

@@ -7,7 +7,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from course import results
-from course.ladder import ladder_figure
+from course.readme import ladder_figure
 from nbhelpers import profile, records, reporting
 from nbhelpers.data import Dataset, Split
 from nbhelpers.training import History

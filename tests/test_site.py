@@ -130,7 +130,7 @@ def test_pictures_have_the_words_of_the_notebook(chapters):
 def test_formulas_need_no_script():
     written = SimpleNamespace(body=[])
     with pytest.raises(extension.nodes.SkipNode):
-        extension.block_formula(written, extension.nodes.math_block("", r"\frac{1}{n} x_i"))
+        extension.formula(written, extension.nodes.math_block("", r"\frac{1}{n} x_i"))
     assert "<mfrac>" in written.body[0] and 'display="block"' in written.body[0]
 
 

@@ -10,15 +10,19 @@ threads. With `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` any processor c
 one.
 """
 
+import contextlib
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import r5
 import torch
-from common import apart, busy, outcome, real, tell
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -26,7 +30,10 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import transforms
 
-from nbhelpers import augmentation, data, networks, profile, recipes, small_maps, tamil, training
+from course import readme, results
+from nbhelpers import augmentation, data, networks, profile, recipes, records, tamil, training
+from nbhelpers.small_maps import fast_on_small_maps
+from nbhelpers.sources import project_folder
 
 TAMIL = "compact CNN (Tamil)"
 TAMIL_MARK = 0.907  # published for the official test split
@@ -54,36 +61,34 @@ def one_tensor(split: data.Split, batch: int) -> DataLoader:
 class Contest(NamedTuple):
     """One network, trained both ways until `mark` is reached on the test images."""
 
-    name: str
-    make: Callable[[], nn.Module]
+    ours: recipes.Recipe  # the published way has its network and scales pixels likewise
+    our_epochs: int
     mark: float
-    mean: float  # what pixels in 0 to 1 are reduced by
-    std: float  # what they are then divided by
-    loader: Callable[[data.Split, int], DataLoader]  # that of the recipe, like the next three
+    loader: Callable[[data.Split, int], DataLoader]  # of the published way, like the next three
     batch: int
     optimizer: Callable[..., torch.optim.Optimizer]
     epochs: int  # after which it is given up
-    our_rate: float  # the highest of our one-cycle schedule
-    our_epochs: int  # its length
 
 
 LENET = Contest(
-    "LeNet (R3)", networks.lenet, 0.990, 0.5, 0.5,
-    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12, 0.006, 2,
+    replace(recipes.LENET, name="LeNet (R3)", rate=0.006, augment=None, fused=True), 2, 0.990,
+    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12,
 )  # fmt: skip
 THREE_LAYERS = Contest(
-    "784-300-50-10 (R1)", networks.three_layers, 0.971, 0.0, 1.0,
-    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400, 0.004, 5,
+    replace(LENET.ours, name="784-300-50-10 (R1)", network=networks.three_layers, rate=0.004,
+            centre=0.0, spread=1.0), 5, 0.971,
+    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400,
 )  # fmt: skip
 
 
 def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
     """Train as the recipe does; return seconds an epoch, seconds to the mark, and accuracy."""
     torch.manual_seed(42)
-    model = contest.make()
+    model = contest.ours.network()
     optimizer = contest.optimizer(model.parameters())
     loader = contest.loader(mnist.train, contest.batch)
-    quick_test = data.Batches(mnist.test, 1000, mean=contest.mean, std=contest.std)
+    scale = {"mean": contest.ours.centre, "std": contest.ours.spread}
+    quick_test = data.Batches(mnist.test, 1000, **scale)
     seconds, epochs, accuracy = 0.0, 0, 0.0
     while accuracy < contest.mark and epochs < contest.epochs:
         started = time.perf_counter()
@@ -96,24 +101,17 @@ def published_way(contest: Contest, mnist: data.Dataset) -> dict[str, float]:
         seconds += time.perf_counter() - started
         epochs += 1
         accuracy = training.evaluate(model, quick_test).accuracy
-    return outcome(contest.mark, seconds, epochs, accuracy)
+    return r5.outcome(contest.mark, seconds, epochs, accuracy)
 
 
 def our_way(contest: Contest, mnist: data.Dataset, run: profile.Profile) -> dict[str, float]:
     """Train through nbhelpers; return the same."""
-    torch.manual_seed(42)
-    model = contest.make().to(run.device, memory_format=torch.channels_last)
-    scale = {"mean": contest.mean, "std": contest.std, "device": run.device}
-    train = data.Batches(mnist.train, 256, shuffle=True, seed=42, **scale)
-    watched = data.Batches(mnist.test, 1000, **scale)  # only to stop the clock
-    optimizer = torch.optim.AdamW(model.parameters(), lr=contest.our_rate, fused=True)
-    schedule = training.one_cycle(optimizer, contest.our_rate, len(train), contest.our_epochs)
-    how = {"optimizer": optimizer, "schedule": schedule, "precision": run.precision}
-    history = training.fit(model, train, watched, epochs=contest.our_epochs, **how)
+    watched = replace(mnist, validation=mnist.test)  # only to stop the clock
+    _, history = recipes.train(contest.ours, watched, run, seed=42, epochs=contest.our_epochs)
     reached = [i for i, a in enumerate(history.validation_accuracy) if a >= contest.mark]
     last = reached[0] if reached else history.epochs - 1
     accuracy = history.validation_accuracy[last]
-    return outcome(contest.mark, history.seconds[last], last + 1, accuracy)
+    return r5.outcome(contest.mark, history.seconds[last], last + 1, accuracy)
 
 
 def our_tamil(
@@ -127,7 +125,7 @@ def our_tamil(
     started = time.perf_counter()
     torch.manual_seed(42)
     model = networks.compact_cnn().to(run.device, memory_format=torch.channels_last)
-    small_maps.fast_on_small_maps(model)
+    fast_on_small_maps(model)
     size = {"sides": sides, "device": run.device}
     train = data.Batches(hpl.train, batch_size, shuffle=True, seed=42, **size)
     decay, top = recipes.COMPACT_CNN.decay, recipes.COMPACT_CNN.early_top
@@ -149,7 +147,23 @@ def our_tamil(
     update_bn(data.Batches(hpl.train[some], 256, **size), model)
     seconds = time.perf_counter() - started
     score = training.evaluate(model, data.Batches(hpl.test, 1000, **size))
-    return outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
+    return r5.outcome(TAMIL_MARK, seconds, history.epochs, score.accuracy)
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    """Keep one core busy while the block runs."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def _apart(way: Callable[..., dict], *arguments: Any) -> dict:
+    """Return what `way` returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(way, *arguments).result()
 
 
 def _compared(mark: float, ours: dict, published: dict, **before: dict) -> dict[str, Any]:
@@ -161,28 +175,37 @@ def _compared(mark: float, ours: dict, published: dict, **before: dict) -> dict[
 
 
 def main() -> None:
-    """Run every contest; print and write what was measured."""
+    """Run every contest; print what was measured, and write it to results/, but no mere trial."""
     run = profile.current()
     # Published recipes train on all 60,000 images that are not test images, or on most of them;
     # both ways get our 48,000 here, so that only the way differs.
-    mnist, hpl = real(data.mnist(run)), real(tamil.tamil(run, proportions="adapted"))
+    mnist, hpl = data.mnist(run), tamil.tamil(run)
+    if "sample" in (mnist.source, hpl.source):
+        raise SystemExit("The benchmark needs the real data: `make data` fetches it.")
     contests = {}
     for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
-        print(f"{contest.name}{beside} …", flush=True)
-        with busy() if beside else nullcontext():
-            ours = apart(our_way, contest, mnist, run)
-            published = apart(published_way, contest, mnist)
-        contests[contest.name + beside] = _compared(contest.mark, ours, published)
+        print(f"{contest.ours.name}{beside} …", flush=True)
+        with _busy() if beside else contextlib.nullcontext():
+            ours = _apart(our_way, contest, mnist, run)
+            published = _apart(published_way, contest, mnist)
+        contests[contest.ours.name + beside] = _compared(contest.mark, ours, published)
     print(f"{TAMIL} …", flush=True)
     ours = our_tamil(hpl, run, SMALL, 128)
     before = our_tamil(hpl, run, LARGE, 256)
     held_out = set(hpl.validation.writers.tolist())
-    published = apart(r5.published_way, held_out, TAMIL_MARK, STOP, run)
+    published = _apart(r5.published_way, held_out, TAMIL_MARK, STOP, run)
     if not published["reached"]:  # it needs more than one epoch, by its own report
         published["seconds"] = published["seconds_an_epoch"]
     published["network"] = "ResNet-34 (R5, Tamil)"
     contests[TAMIL] = _compared(TAMIL_MARK, ours, published, before=before)
-    tell(f"training-{str(run.precision).removeprefix('torch.')}", run, contests=contests)
+    numbers = str(run.precision).removeprefix("torch.")
+    kind = {"numbers": numbers, "instructions": torch.backends.cpu.get_cpu_capability()}
+    entry = {"environment": records.environment(run) | kind, "contests": contests}
+    print(readme.speed(entry))
+    if run.name != "smoke":
+        place = f"bench-{'cpu' if run.device.type == 'cpu' else 'gpu'}/training-{numbers}.json"
+        results.write(project_folder() / "results" / place, entry)
+        print(f"written to results/{place}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ and three epochs. Where those weights cannot be had it begins at random, as the 
 import re
 import tarfile
 import tempfile
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from common import now, outcome
 from torchvision.models import resnet34
 
 from nbhelpers import profile, sources, tamil, vision
@@ -35,31 +36,35 @@ STAGES = (  # whether all but the head is frozen, epochs, highest learning rate
 )
 
 
-class Clock(vision.Callback):
+def outcome(mark: float, seconds: float, epochs: float, accuracy: float) -> dict[str, Any]:
+    """Return what is recorded of a training."""
+    spent = {"seconds_an_epoch": seconds / epochs, "epochs": epochs, "seconds": seconds}
+    return spent | {"accuracy": accuracy, "reached": accuracy >= mark}
+
+
+class _Clock(vision.Callback):
     """Counts seconds and images of training alone; ends the fit at the mark or at the limit."""
 
     order = 100  # after all others
 
     def __init__(self, limit: float, mark: float) -> None:
-        """Stop after `limit` seconds or at the accuracy `mark`."""
         self.limit, self.mark = limit, mark
         self.seconds, self.images, self.reached = 0.0, 0, 0.0
 
     def before_train(self) -> None:
-        """Start the clock."""
-        self.since = now(self.dls.device)
+        self.since = time.perf_counter()
 
     def after_batch(self) -> None:
-        """Take the time of a training batch."""
         if self.training:
-            before, self.since = self.since, now(self.dls.device)
+            if self.dls.device.type == "cuda":
+                torch.cuda.synchronize()  # else what was begun on it may go on
+            before, self.since = self.since, time.perf_counter()
             self.seconds += self.since - before
             self.images += len(self.yb[0])
             if self.seconds >= self.limit:
                 raise vision.CancelFitException
 
     def after_epoch(self) -> None:
-        """Look at the accuracy."""
         self.reached = self.recorder.values[-1][-1]
         if self.reached >= self.mark:
             raise vision.CancelFitException
@@ -112,7 +117,7 @@ def published_way(
         warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
         table = files(Path(name), held_out)
         learn, weights = learner(Path(name), table, run)
-        clock = Clock(limit=limit, mark=mark)
+        clock = _Clock(limit=limit, mark=mark)
         with learn.no_bar(), learn.no_logging():
             for frozen, epochs, rate in STAGES:
                 (learn.freeze if frozen else learn.unfreeze)()

@@ -32,8 +32,7 @@ BESIDES = (
     "LICENSE",
     "data/*.*",
     "nbhelpers/**/*.py",
-    "nbhelpers/*.json",
-    "nbhelpers/*.toml",
+    "nbhelpers/*.[jt]*",
     "handwriting/*.py",
     "results/ladder.png",
 )
@@ -48,14 +47,9 @@ class SiteError(RuntimeError):
 def build(out: Path, executed: Path | None = None, *, book: bool = False) -> None:
     """Build the site into `out`, and print where it is and what it had to leave out.
 
-    Args:
-        out: the folder of the site; what is in it is replaced when the new site is complete.
-        executed: a folder with executed copies of notebooks, which are shown instead of the
-            committed ones; a copy of an older version of a notebook is not.
-        book: whether the whole course is offered as an EPUB, too, without what needs a script.
-
-    Raises:
-        SiteError: Sphinx found a fault, which it has printed.
+    What is in `out` is replaced when the new site is complete. `executed` is a folder with copies
+    of notebooks to show instead of the committed ones. As a `book` the course is an EPUB, too,
+    without what needs a script. SiteError: Sphinx found a fault, which it has printed.
     """
     started = time.perf_counter()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +66,10 @@ def build(out: Path, executed: Path | None = None, *, book: bool = False) -> Non
             _put_together(work / "book", notebooks, playable=False, book="itself")
             _run_sphinx(work / "book", work / "epub", work / "leaves", "epub")
             _declare_formulas(next((work / "epub").glob("*.epub")), page / BOOK)
-        for path in notebooks:
-            _write_for_download(path, page / "notebooks" / path.name)
+        for path in notebooks:  # to download without results: who runs it guesses first
+            content = nbformat.read(path, as_version=4)
+            without, _ = ClearOutputPreprocessor().preprocess(content, {})
+            nbformat.write(without, page / "notebooks" / path.name)
         if left_out[1] is None:
             shutil.copytree(drawing, page / "playground", dirs_exist_ok=True)
         if out.exists():
@@ -98,8 +94,6 @@ def chosen(executed: Path | None) -> list[Path]:
         copy = executed / path.name if executed else path
         whole = copy == path or (copy.exists() and copy.with_suffix(".json").exists())
         found.append(copy if whole and _cells(copy) == _cells(path) else path)
-    if not found:
-        raise SiteError(f"{ROOT / 'notebooks'}: expected notebooks such as 01_*.ipynb, found none")
     return found
 
 
@@ -161,11 +155,9 @@ def _put_together(source: Path, notebooks: list[Path], *, playable: bool, book: 
                 _copy(ROOT / target, source / target)
         if book == "itself":
             text = re.sub(r"!\[[^]]*\]\(\S*\.webp\)", "", text)  # no picture in every reader
-        _write(source / name, text if playable else _without_playground(text))
-
-
-def _without_playground(text: str) -> str:
-    return re.sub(r"\[([^]]+)\]\(playground\.md[^)]*\)", r"\1", text)
+        if not playable:
+            text = re.sub(r"\[([^]]+)\]\(playground\.md[^)]*\)", r"\1", text)
+        _write(source / name, text)
 
 
 def _copy(path: Path, copy: Path) -> None:
@@ -178,12 +170,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _as_html(markdown: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(markdown))
-
-
 TEMPLATES = Environment(trim_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
-TEMPLATES.filters["html"] = _as_html
+TEMPLATES.filters["html"] = lambda text: re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text))
 
 
 def _milestones() -> list[tuple[int, int, str]]:
@@ -197,21 +185,14 @@ def _milestones() -> list[tuple[int, int, str]]:
     return found
 
 
-def _write_for_download(notebook: Path, copy: Path) -> None:
-    """Write a notebook without results: who runs it guesses first, and the page shows them all."""
-    content = nbformat.read(notebook, as_version=4)
-    nbformat.write(ClearOutputPreprocessor().preprocess(content, {})[0], copy)
-
-
 def _write_api(folder: Path, modules: dict[str, str]) -> None:
     """Write a page for each module, which autodoc fills, and one that lists them."""
-    listed = {name: (name.rpartition(".")[2], words) for name, words in modules.items()}
     index = (SITE / "templates" / "api.md").read_text(encoding="utf-8")
-    _write(folder / "index.md", TEMPLATES.from_string(index).render(modules=listed))
-    for name, (short, _) in listed.items():
+    _write(folder / "index.md", TEMPLATES.from_string(index).render(modules=modules))
+    for name in modules:
         page = f".. automodule:: {name}\n   :members:\n   :ignore-module-all:\n"
         page = f"# {name}\n\n```{{eval-rst}}\n{page}```\n"
-        _write(folder / f"{short}.md", page)
+        _write(folder / f"{name.rpartition('.')[2]}.md", page)
 
 
 def _run_sphinx(source: Path, out: Path, doctrees: Path, kind: str = "html") -> None:
@@ -222,10 +203,6 @@ def _run_sphinx(source: Path, out: Path, doctrees: Path, kind: str = "html") -> 
     options = ["-q", "-W", "--keep-going", "-b", kind, "-d", str(doctrees)]
     if build_main([*options, str(source), str(out)]):
         raise SiteError("Sphinx found faults (see above), so the site was not replaced")
-    for path in (out / ".buildinfo", out / "objects.inv", *out.glob("_static/*/*.map")):
-        path.unlink(missing_ok=True)
-    if (out / "_sources").exists():  # empty
-        (out / "_sources").rmdir()
 
 
 def _declare_formulas(made: Path, out: Path) -> None:

@@ -10,7 +10,6 @@ HERE = Path(__file__).resolve().parent
 project = "Reading handwriting"
 author = epub_copyright = "the contributors of the course"
 version = "1"  # which an EPUB must have
-language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -20,7 +19,6 @@ extensions = [
     "course.site.extension",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_static", "_templates"]
 
 # Notebooks are shown as they were executed.
 nb_execution_mode = "off"
@@ -36,8 +34,6 @@ default_role = "literal"  # of single backticks in docstrings
 autodoc_mock_imports = ["fastai"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_typehints_format = "short"
-napoleon_custom_sections = [("Environment variables", "params_style")]
 napoleon_use_ivar = True  # else autodoc and napoleon would describe each attribute once
 
 html_theme = "furo"
@@ -49,7 +45,6 @@ html_css_files = [name for name in STYLES if (HERE / "_static" / name).exists()]
 html_js_files = ["site.js", "live.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
-html_show_sourcelink = False
 html_show_copyright = False
 html_use_index = False
 html_domain_indices = False
@@ -59,5 +54,3 @@ COLOURS = tomllib.loads((Path(site.__file__).parent / "colours.toml").read_text(
 html_theme_options = {"top_of_page_buttons": [], **COLOURS}
 
 copybutton_selector = "div:not(.output) > div.highlight > pre"
-copybutton_prompt_text = r"^(\$|>>>) "
-copybutton_prompt_is_regexp = True

@@ -1,6 +1,5 @@
 """The course's own part of its Sphinx build: chapters, glossary links, formulas without scripts."""
 
-import hashlib
 import html
 import re
 import tomllib
@@ -34,9 +33,6 @@ NO_LINKS_IN = (
 )
 
 
-# ---------------------------------------------------------------------------------------- chapters
-
-
 def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     """Fold code in a notebook before it is parsed."""
     if name.startswith(CHAPTERS):
@@ -58,7 +54,7 @@ def complete(app: Sphinx, document: nodes.document) -> None:
         _describe(document, nbformat.read(path, as_version=4))
         if (Path(app.srcdir) / "_static" / "train").exists():
             place_box(document, path.stem)
-        link_terms(document, name, _terms(Path(app.srcdir)))
+        link_terms(document, name, [*_terms(Path(app.srcdir))])
     if app.builder.name == "epub":
         for raw in list(document.findall(nodes.raw)):  # is XML there, without old attributes
             text = NOT_IN_BOOKS.sub("", raw.astext()).replace("&nbsp;", "\u00a0")
@@ -72,12 +68,9 @@ def complete(app: Sphinx, document: nodes.document) -> None:
 
 
 def _facts(chapter: texts.Chapter) -> nodes.raw:
-    words = [f"About {chapter.minutes} minutes to read.", html.escape(chapter.executed)]
-    words.append(
-        f'<a href="{chapter.name}.ipynb" download title="Without results, to be run">'
-        "Download the notebook</a>"
-    )
-    text = f'<p class="facts">{" ".join(filter(None, words))}</p>'
+    words = f"About {chapter.minutes} minutes to read. {html.escape(chapter.executed)}".strip()
+    link = f'<a href="{chapter.name}.ipynb" download title="Without results, to be run">'
+    text = f'<p class="facts">{words} {link}Download the notebook</a></p>'
     named = elsewhere.links(chapter.name).items()
     if buttons := [f'<a class="button" href="{to}">Open in {name}</a>' for name, to in named]:
         text += f'<p class="buttons">{" ".join(buttons)}</p>'
@@ -87,11 +80,8 @@ def _facts(chapter: texts.Chapter) -> nodes.raw:
 def _describe(document: nodes.document, notebook: nbformat.NotebookNode) -> None:
     """Give the pictures in outputs their alternative texts, which MyST-NB leaves out."""
     alts = texts.alternative_texts(notebook)
-    # MyST-NB names a picture's file by the digest of its content.
-    by_digest = {hashlib.sha256(picture).hexdigest(): alt for picture, alt in alts.items()}
     for image in document.findall(nodes.image):
-        alt = by_digest.get(Path(image["uri"]).stem)
-        image["alt"] = alt or image.get("alt") or UNDESCRIBED
+        image["alt"] = alts.get(Path(image["uri"]).stem) or image.get("alt") or UNDESCRIBED
 
 
 def place_box(document: nodes.document, chapter: str) -> None:
@@ -109,61 +99,45 @@ def place_box(document: nodes.document, chapter: str) -> None:
     print(f"left out: the box “Train it here” of {chapter}: no heading is “{box['below']}”")
 
 
-# ---------------------------------------------------------------------------------------- glossary
-
-
 @cache
 def _terms(folder: Path) -> dict[str, str]:
-    return texts.glossary((folder / "glossary.md").read_text(encoding="utf-8"))
+    """Return the definitions of the glossary, longer terms before the shorter ones in them."""
+    found = texts.glossary((folder / "glossary.md").read_text(encoding="utf-8"))
+    return dict(sorted(found.items(), key=lambda entry: -len(entry[0])))
 
 
-@cache
-def pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern with one group a term, longer terms before the shorter ones in them."""
-    forms = tomllib.loads(FORMS.read_text(encoding="utf-8"))
-    parts = []
-    for number, term in sorted(enumerate(terms), key=lambda pair: -len(pair[1])):
-        form = forms.get(term) or re.escape(term) + "s?"
-        if term == term.lower():
-            form = f"(?i:{form})"
-        parts.append(f"(?P<t{number}>{form})")
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")
-
-
-def link_terms(document: nodes.document, name: str, terms: dict[str, str]) -> None:
+def link_terms(document: nodes.document, name: str, terms: list[str]) -> None:
     """Link each term of the glossary where the prose of a page uses it first."""
-    names = tuple(terms)
-    found = pattern(names)
+    forms, parts = tomllib.loads(FORMS.read_text(encoding="utf-8")), []
+    for term in terms:  # a group for each
+        form = forms.get(term) or re.escape(term) + "s?"
+        parts.append(f"((?i:{form}))" if term == term.lower() else f"({form})")
+    pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")
     used: set[str] = set()
-    for text in list(document.findall(nodes.Text)):
-        if _is_no_prose(text):
-            continue
-        parts: list[nodes.Node] = []
-        words, end = str(text), 0
-        for match in found.finditer(words):
-            term = names[int(match.lastgroup.removeprefix("t"))]
-            if term in used:
-                continue
-            used.add(term)
-            parts += [nodes.Text(words[end : match.start()]), _link(match[0], term, name)]
-            end = match.end()
-        if parts:
-            parts.append(nodes.Text(words[end:]))
-            text.parent.replace(text, [part for part in parts if part.astext()])
+    for text in filter(_is_prose, list(document.findall(nodes.Text))):
+        pieces, words, end = [], str(text), 0
+        for match in pattern.finditer(words):
+            term = terms[match.lastindex - 1]
+            if term not in used:
+                used.add(term)
+                pieces += [nodes.Text(words[end : match.start()]), _link(match[0], term, name)]
+                end = match.end()
+        if pieces:
+            pieces.append(nodes.Text(words[end:]))
+            text.parent.replace(text, [piece for piece in pieces if piece.astext()])
 
 
-def _is_no_prose(node: nodes.Node) -> bool:
+def _is_prose(node: nodes.Node) -> bool:
     while node := node.parent:
         if isinstance(node, NO_LINKS_IN) or node.get("nb_element") == "cell_code":
-            return True
-    return False
+            return False
+    return True
 
 
 def _link(words: str, term: str, name: str) -> addnodes.pending_xref:
-    link = addnodes.pending_xref("", refdomain="std", reftype="term", reftarget=term, refdoc=name)
-    link["refwarn"], link["refexplicit"] = True, True
-    link += nodes.inline("", words, classes=["glossary-term"], term=term)
-    return link
+    shown = nodes.inline("", words, classes=["glossary-term"], term=term)
+    how = {"refdomain": "std", "reftype": "term", "reftarget": term, "refdoc": name}
+    return addnodes.pending_xref("", shown, refwarn=True, refexplicit=True, **how)
 
 
 def explain(app: Sphinx, document: nodes.document, name: str) -> None:
@@ -177,9 +151,6 @@ def explain(app: Sphinx, document: nodes.document, name: str) -> None:
             link["reftitle"] = terms[inside["term"]]
 
 
-# ------------------------------------------------------------------------------- HTML of our own
-
-
 def open_fold(self: HTML5Translator, node: HideCodeCellNode) -> None:
     """Begin folded code: MyST-NB's own HTML has a name that differs from what is shown."""
     words = html.escape(node["prompt_show"])
@@ -191,15 +162,12 @@ def close_fold(self: HTML5Translator, node: HideCodeCellNode) -> None:
     self.body.append("</details>\n")
 
 
-def inline_formula(self: HTML5Translator, node: nodes.math) -> None:
+def formula(self: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     """Write a formula as MathML, which browsers set without any script."""
-    self.body.append(convert(node.astext(), display="inline"))
-    raise nodes.SkipNode
-
-
-def block_formula(self: HTML5Translator, node: nodes.math_block) -> None:
-    """Write a formula on a line of its own."""
-    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    if isinstance(node, nodes.math):
+        self.body.append(convert(node.astext(), display="inline"))
+    else:
+        self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 
@@ -218,7 +186,7 @@ def level_headings(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect all of this to Sphinx."""
-    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("source-read", prepare)
     app.connect("doctree-read", complete)

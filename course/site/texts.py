@@ -2,8 +2,9 @@
 
 import ast
 import re
-from binascii import a2b_base64
+from base64 import b64decode
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import nbformat
@@ -34,12 +35,8 @@ class Chapter:
 def chapters(paths: list[Path], readme: str) -> list[Chapter]:
     """Return what notebooks say about themselves, with the titles that they have in the README."""
     row = re.compile(r"^\| \d+ \| \[([^]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]+) \|", re.M)
-    listed = {name: (title, learned.strip()) for title, name, learned in row.findall(readme)}
-    found = []
-    for one in map(chapter, paths):
-        title, learned = listed.get(one.name, (one.title, ""))
-        found.append(replace(one, title=title, learned=learned))
-    return found
+    listed = {name: {"title": title, "learned": it} for title, name, it in row.findall(readme)}
+    return [replace(chapter(path), **listed.get(path.stem, {})) for path in paths]
 
 
 def chapter(path: Path) -> Chapter:
@@ -143,13 +140,12 @@ def only_draws(cell: nbformat.NotebookNode) -> bool:
     return drawn >= DRAWING_SHARE * lines
 
 
-def alternative_texts(notebook: nbformat.NotebookNode) -> dict[bytes, str]:
-    """Return the alternative text of each picture in the outputs, by the picture."""
+def alternative_texts(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Return the alternative text of each picture in the outputs, by its SHA-256, as of MyST-NB."""
     return {
-        a2b_base64(output.data["image/png"]): alt
+        sha256(b64decode(output.data["image/png"])).hexdigest(): alt
         for output in _outputs(notebook)
-        if "image/png" in output.get("data", {})
-        and (alt := output.metadata.get("image/png", {}).get("alt"))
+        if (alt := output.get("metadata", {}).get("image/png", {}).get("alt"))
     }
 
 

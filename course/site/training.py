@@ -30,6 +30,7 @@ from nbhelpers import data, networks, profile, sources
 SCRIPTS = Path(__file__).with_name("train")
 BOXES = Path(__file__).with_name("training.toml")
 TRAIN, VALIDATION = 5_000, 1_000  # digits that a page trains and validates on
+ERRORS = (sources.SourceError, sources.WriteError, data.DataError)  # they say what to do
 SAMPLE = "SAMPLE DATA, not the real set. Its numbers say nothing about the real data."
 
 
@@ -40,7 +41,7 @@ def copy(out: Path, root: Path) -> str | None:
     """
     try:
         content = files(root, list(boxes_by_chapter()))
-    except (sources.Unavailable, sources.WriteError, data.DataError) as error:  # says what to do
+    except ERRORS as error:
         return f"the boxes “Train it here”: {error}"
     shutil.copytree(SCRIPTS, out)
     for name, one in content.items():
@@ -49,11 +50,7 @@ def copy(out: Path, root: Path) -> str | None:
 
 
 def files(root: Path, chapters: list[str]) -> dict[str, bytes]:
-    """Return by name what the boxes of these chapters load: digits, graphs, and what about them.
-
-    Raises:
-        sources.Unavailable, sources.WriteError, data.DataError: with what to do.
-    """
+    """Return by name what the boxes of these chapters load, or raise one of `ERRORS`."""
     digits = data.mnist(profile.Profile("full", torch.device("cpu"), 42))
     made_files, boxes = {}, {name: boxes_by_chapter()[name] for name in chapters}
     for chapter, box in boxes.items():
@@ -74,9 +71,6 @@ def boxes_by_chapter() -> dict[str, dict[str, Any]]:
     return tomllib.loads(BOXES.read_text(encoding="utf-8"))
 
 
-# ------------------------------------------------------------------------------------- the step
-
-
 def made(name: str, hidden: int = 0) -> nn.Sequential:
     """Return a fresh network of `nbhelpers.networks`; two layers with so many hidden units."""
     network = getattr(networks, name)()
@@ -94,23 +88,6 @@ def weights(network: nn.Sequential) -> list[dict[str, Any]]:
     return found
 
 
-class _Watched(nn.Module):
-    """A network for pixels as they are kept, whose dropout is given from outside."""
-
-    def __init__(self, network: nn.Sequential, mean: float, std: float) -> None:
-        super().__init__()
-        self.network, self.mean, self.std = network, mean, std
-
-    def forward(self, images: torch.Tensor, *mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the logits, and the largest answer of each unit of the first hidden layer."""
-        x, most = (images.float()[:, None] / 255 - self.mean) / self.std, None
-        for layer in self.network:
-            x = x * mask[0] if isinstance(layer, nn.Dropout) else layer(x)
-            if isinstance(layer, nn.ReLU) and most is None:
-                most = x.transpose(0, 1).flatten(1).amax(1)
-        return x, x.amax(0) if most is None else most
-
-
 def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
     """Return the graph of one training step, for the batches and the scaling of a box.
 
@@ -118,14 +95,20 @@ def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
     dropout `mask`: 0, or what the rest is multiplied by. It gives `new.` weights, the `loss`, and
     of the old weights the `logits` and `most`, the largest answer of each first hidden unit.
     """
-    watched, batch = _Watched(network, box["mean"], box["std"]), box["batch"]
-    names = [name for name, _ in watched.named_parameters()]
+    names, batch = [name for name, _ in network.named_parameters()], box["batch"]
 
     def step(old: list, images: Any, labels: Any, rate: Any, *mask: Any) -> list:
         def loss(weights: dict[str, torch.Tensor]) -> tuple:
-            logits, most = torch.func.functional_call(watched, weights, (images, *mask))
+            x, most = (images.float()[:, None] / 255 - box["mean"]) / box["std"], None
+            for place, layer in network.named_children():
+                own = {n: weights[f"{place}.{n}"] for n, _ in layer.named_parameters()}
+                is_dropout = isinstance(layer, nn.Dropout)
+                x = x * mask[0] if is_dropout else torch.func.functional_call(layer, own, (x,))
+                if isinstance(layer, nn.ReLU) and most is None:
+                    most = x.transpose(0, 1).flatten(1).amax(1)
+            most = x.amax(0) if most is None else most
             right = labels[:, None] == torch.arange(10)
-            return -(right * logits.log_softmax(1)).sum() / batch, (logits, most)
+            return -(right * x.log_softmax(1)).sum() / batch, (x, most)
 
         by_name = dict(zip(names, old, strict=True))
         gradients, (value, others) = torch.func.grad_and_value(loss, has_aux=True)(by_name)
@@ -134,9 +117,8 @@ def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
     example = [torch.zeros(batch, 28, 28).byte(), torch.zeros(batch).int(), torch.tensor(0.0)]
     example += [torch.ones(batch, width) for width in box["mask"]]
     values = [value.detach() for value in network.parameters()]
-    short = [name.removeprefix("network.") for name in names]
-    given = [*short, "images", "labels", "rate", "mask"][: len(short) + len(example)]
-    gives = [*(f"new.{name}" for name in short), "loss", "logits", "most"]
+    given = [*names, "images", "labels", "rate", "mask"][: len(names) + len(example)]
+    gives = [*(f"new.{name}" for name in names), "loss", "logits", "most"]
     return _as_onnx(step, (values, *example), given, gives)
 
 
@@ -192,9 +174,7 @@ _TRANSLATIONS = {
 
 def parts(graph: onnx.ModelProto) -> tuple[bytes, bytes]:
     """Return the files of a step and of reading alone, which needs neither labels nor rate."""
-    given, made = (
-        [value.name for value in part] for part in (graph.graph.input, graph.graph.output)
-    )
+    given, made = ([one.name for one in part] for part in (graph.graph.input, graph.graph.output))
     extractor = onnx.utils.Extractor(graph)
     step = extractor.extract_model(given, made[:-2])
     read = extractor.extract_model([n for n in given if n not in ("labels", "rate")], made[-2:])
@@ -207,17 +187,11 @@ def _kept(name: str, network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelP
     made_with = f"{torch.__version__} {box['batch']} {box['mean']} {box['std']}"
     digest = hashlib.sha256(code + made_with.encode()).hexdigest()[:16]
     path = sources.artifacts_root() / "site" / f"{name}-{digest}.onnx"
-
-    def make(unfinished: Path) -> None:
-        for older in path.parent.glob(f"{name}-*"):
-            if digest not in older.name:
-                older.unlink()
-        unfinished.write_bytes(exported(network, box).SerializeToString())
-
-    return sources.kept(path, lambda: onnx.load(path) if path.is_file() else None, make)
-
-
-# ---------------------------------------------------------------------------- digits and records
+    return sources.kept(
+        path,
+        lambda: onnx.load(path) if path.is_file() else None,
+        lambda unfinished: unfinished.write_bytes(exported(network, box).SerializeToString()),
+    )
 
 
 def packed(digits: data.Dataset) -> tuple[bytes, dict[str, int]]:

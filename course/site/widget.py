@@ -12,11 +12,10 @@ import traitlets
 
 from course.site import training
 from handwriting import playground
-from nbhelpers import data, sources
+from nbhelpers.sources import project_folder
 
 HERE = Path(__file__).parent
 STYLES = (HERE / "widget.css", HERE / "static" / "language.css")
-ERRORS = (sources.SourceError, sources.WriteError, data.DataError)  # they say what to do
 
 
 class TrainBox(anywidget.AnyWidget):
@@ -45,8 +44,8 @@ class TrainBox(anywidget.AnyWidget):
         try:
             files = playground.scripts() | playground.runtime()
             files |= {path.name: path.read_bytes() for path in training.SCRIPTS.iterdir()}
-            files |= training.files(sources.project_folder(), [self.chapter])
-        except ERRORS as error:
+            files |= training.files(project_folder(), [self.chapter])
+        except training.ERRORS as error:
             self.send({"error": str(error)})
         else:
             self.send({"names": list(files)}, list(files.values()))
