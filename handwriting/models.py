@@ -104,10 +104,11 @@ class Reader:
                 f"The images are {images.dtype} {list(images.shape)}. "
                 f"Expected uint8 [n, {side}, {side}]; read() takes any picture."
             )
-        probabilities, *strangeness = run(self.session, images)
-        # Files that were written before there was such a measure do not give it.
-        strange = strangeness[0] > self.card.strangest if strangeness else np.zeros(len(images))
-        return probabilities, strange.astype(bool)
+        if self.card.strangest == 1:  # nor do older files give a strangeness
+            return run(self.session, images), np.zeros(len(images), bool)
+        outputs = ["probabilities", "strangeness"]
+        probabilities, strangeness = _run(self.session, images, outputs)
+        return probabilities, strangeness > self.card.strangest
 
     def read(self, picture: Picture) -> Answer:
         """Return what is written on a picture of one character, as `ink.to_form` takes it.
@@ -245,12 +246,18 @@ def _usable_processors() -> int:
     return count
 
 
-def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> list[np.ndarray]:
-    """Return all that a model gives for images uint8 `[n, side, side]`; see `saving.exported`."""
+def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
+    """Return the probabilities of images uint8 `[n, side, side]`, float32 `[n, classes]`."""
+    return _run(session, images, ["probabilities"])[0]
+
+
+def _run(
+    session: onnxruntime.InferenceSession, images: np.ndarray, outputs: list[str]
+) -> list[np.ndarray]:
     starts = range(0, max(1, len(images)), 500)
     inputs = (images[i : i + 500, None].astype(np.float32) / 255 for i in starts)
-    parts = [session.run(None, {"images": i}) for i in inputs]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    parts = [session.run(outputs, {"images": part}) for part in inputs]
+    return [np.concatenate(one) for one in zip(*parts, strict=True)]
 
 
 def _existing(path: Path) -> Path:

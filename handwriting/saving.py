@@ -249,7 +249,7 @@ def onnx_file(graph: onnx.ModelProto, card: Card) -> bytes:
 def _difference(graph: onnx.ModelProto, network: nn.Module, card: Card, test: Split) -> float:
     """Return the largest difference between ONNX Runtime and PyTorch; raise if it is too large."""
     session = models.session_of(graph.SerializeToString())
-    found, *_ = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
+    found = models.run(session, shapes.resized(test.images, (card.side, card.side)).numpy())
     expected = softmax(_outputs(network, test, card).numpy() / card.temperature, axis=1)
     difference = float(np.abs(found - expected).max())
     if not difference <= LARGEST_DIFFERENCE:  # nor if it is no number

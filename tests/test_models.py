@@ -52,6 +52,23 @@ def test_reads_pictures():
         assert answer.sure == (answer.choices[0].probability >= card.threshold and plain)
 
 
+@pytest.mark.parametrize(("strangest", "strange"), [(0.0, True), (1.0, False)])
+def test_what_is_unlike_all_digits_is_not_sure(strangest, strange, tmp_path):
+    folder = shutil.copytree(saved()[0], tmp_path / "copy")
+    change_card(folder, strangest=strangest, threshold=0.0)
+    answer = models.reader("lenet", folder).read(picture_of(trained()[1].test.images[0]))
+    assert answer.sure != strange and ("or that it is one character" in str(answer)) == strange
+
+
+def test_a_file_from_before_strangeness_was_measured_is_read(tmp_path):
+    folder = shutil.copytree(saved()[0], tmp_path / "copy")
+    old = onnx.load(change_card(folder) / "lenet.onnx")
+    del old.graph.output[1]
+    onnx.save(old, folder / "lenet.onnx")
+    probabilities, strange = models.reader("lenet", folder).judged(np.zeros((2, 28, 28), np.uint8))
+    assert probabilities.shape == (2, 10) and not strange.any()
+
+
 def test_answer_in_words():
     steps = SimpleNamespace(doubt=0.0)
     seven = (models.Choice("7", "", 0.981), models.Choice("1", "", 0.01))

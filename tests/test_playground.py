@@ -149,17 +149,19 @@ RUNTIME = """
 export class Tensor {}
 const about = { card: CARD, transliterations: [], strokes: [] };
 export const fetched = async () => ({ arrayBuffer: async () => null, json: async () => about });
-export const session = async () => ({ run: async () => ({ probabilities: { data: [0.3, 0.7] } }) });
+const found = { probabilities: { data: [0.3, 0.7] }, strangeness: { data: [0.4] } };
+export const session = async () => ({ run: async () => found });
 """
 
 
-@pytest.mark.parametrize("threshold", [0.6, 0.8])
-def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, tmp_path):
+@pytest.mark.parametrize(("threshold", "strangest"), [(0.6, 0.5), (0.8, 1.0), (0.6, 0.3)])
+def test_an_answer_is_sure_as_the_card_and_the_doubt_say(threshold, strangest, tmp_path):
     pictures = [photos()[i] for i in (8, -1, len(scenes.SCENES))]
-    card = FORMS["mnist"] | {"classes": ["0", "1"], "threshold": threshold}
+    card = FORMS["mnist"] | {"classes": ["0", "1"], "threshold": threshold, "strangest": strangest}
     runtime = RUNTIME.replace("CARD", json.dumps(card))
     sure, outline, both = read_in_node(pictures, card, tmp_path, READ_IN_NODE, runtime=runtime)
-    assert sure == (threshold < 0.7) and not outline and both == ["1", "1"]
+    assert sure == (threshold < 0.7 and strangest > 0.4)
+    assert not outline and both == ["1", "1"]
 
 
 def test_every_word_stands_in_both_languages():

@@ -38,7 +38,7 @@ def card_of(name, **changes):
 def test_one_line_is_printed_and_the_card_says_what_a_user_must_know():
     where, card, printed = saved()
     assert re.fullmatch(
-        r"saved lenet.safetensors and lenet.onnx \(1\.7 MB each\); "
+        r"saved lenet.safetensors and lenet.onnx \(2\.0 MB each\); "
         r"ONNX and PyTorch differ by at most \de-\d\d\n",
         printed,
     )
@@ -68,7 +68,7 @@ def test_model_is_left_as_it_was_and_its_weights_are_plain_float32(tmp_path, mon
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     weights = load_file(saved()[0] / WEIGHTS)
     assert {value.dtype for value in weights.values()} == {torch.float32}
-    assert weights.keys() == before.keys()
+    assert weights.keys() == before.keys() | models.USUAL
     assert all(torch.equal(weights[key], value) for key, value in before.items())
 
 
@@ -84,12 +84,11 @@ def test_onnx_alone_needs_only_the_picture():
     expected = pytorch_answers(images, card.temperature)
     for count in (30, 1):
         inputs = images[:count, None].numpy().astype(np.float32) / 255
-        (found,) = session.run(None, {"images": inputs})
+        found, _ = session.run(None, {"images": inputs})
         assert found.dtype == np.float32
         assert np.abs(found - expected[:count].numpy()).max() < 1e-5
-    (inputs,), (outputs,) = session.get_inputs(), session.get_outputs()
-    assert (inputs.name, inputs.shape[1:]) == ("images", [1, 28, 28])
-    assert (outputs.name, outputs.shape[1:]) == ("probabilities", [10])
+    found = [(one.name, one.shape[1:]) for one in (*session.get_inputs(), *session.get_outputs())]
+    assert found == [("images", [1, 28, 28]), ("probabilities", [10]), ("strangeness", [])]
     for name in (GRAPH, WEIGHTS):  # and they do not tell where they were made
         content = (where / name).read_bytes()
         assert b".py" not in content and str(sources.project_folder()).encode() not in content
@@ -108,6 +107,25 @@ def test_temperature_and_threshold_are_those_of_the_validation_images():
     sure = found.max(1) >= card.threshold - 1e-6
     assert right[sure].mean() >= saving.wanted_share(right.mean())
     assert 0.5 < sure.mean() <= 1
+
+
+@CALIBRATED
+def test_strangeness_is_the_share_of_features_that_is_not_usual():
+    where, card, _ = saved()
+    reader, (network, _) = models.reader("lenet", where), models.load("lenet", where)
+    validation = trained()[1].validation
+    with torch.inference_mode():
+        away = network[:-1]((validation.images[:, None].float() / 255 - 0.5) / 0.5)
+        away -= network.usual_mean
+        usual = (away @ network.usual_directions).square().sum(1) / away.square().sum(1)
+    images = validation.images.numpy()
+    inputs = {"images": images[:, None].astype(np.float32) / 255}
+    probabilities, strangeness = reader.session.run(None, inputs)
+    assert np.abs(strangeness - (1 - usual).sqrt().numpy()).max() < 1e-3  # Pythagoras
+    right = probabilities.argmax(1) == validation.labels.numpy()
+    sure = right & (probabilities.max(1) >= card.threshold - 1e-6)
+    assert (strangeness[sure] > card.strangest).mean() == pytest.approx(0.05, abs=0.03)
+    assert (reader.judged(images)[1] == (strangeness > card.strangest)).all()
 
 
 @AS_PYTORCH
@@ -220,7 +238,7 @@ def test_a_published_card_tells_its_origin(reference):
     _, digits, result = trained()
     card, printed = publish()
     assert re.fullmatch(
-        r"published lenet\.safetensors \(0\.9 MB\); half precision costs 0\.0\d\d percentage .*\n",
+        r"published lenet\.safetensors \(1\.0 MB\); half precision costs 0\.0\d\d percentage .*\n",
         printed,
     )
     assert sorted(path.name for path in reference.iterdir()) == ["README.md", WEIGHTS]
