@@ -132,16 +132,18 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
 def _underlines(
     areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the parts that are flat lines below all else, wider than that, and end in sight."""
+    """Return the flat lines below all else that is large, wider than that, that end in sight."""
     kept = np.flatnonzero(areas)
     top, left, bottom, right = np.array([box_of(boxes[part - 1]) for part in kept]).T
     wide = right - left
     flat = (bottom - top < 0.25 * wide) & (areas[kept] < 2.6 * pen * wide)  # two that touch, too
     if flat.all():
         return kept[:0]
-    flat &= wide > 1.2 * (right[~flat].max() - left[~flat].min())
+    large = areas[kept] > 0.3 * areas[kept[~flat]].max()  # no specks
+    others = large & ~flat
+    flat &= wide > 1.2 * (right[others].max() - left[others].min())
     flat &= (left > 0) & (right < shape[1]) & (bottom < shape[0])
-    return kept[flat & (top > bottom[~flat].max() - pen)]
+    return kept[flat & (top > bottom[large & ~flat].max() - pen)]
 
 
 def several(crop: np.ndarray) -> tuple[int, float]:

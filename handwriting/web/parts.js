@@ -138,7 +138,10 @@ function underlines(areas, boxes, pen, { width, height }) {
   let flat = kept.filter((part) =>
     sidesOf(boxes[part])[1] < 0.25 * wide(part) && areas[part] < 2.6 * pen * wide(part));
   if (flat.length === kept.length) return [];
-  const others = () => kept.filter((part) => !flat.includes(part)).map((part) => boxes[part]);
+  const largest = Math.max(...kept.filter((part) => !flat.includes(part)).map((part) => areas[part]));
+  const others = () => kept
+    .filter((part) => !flat.includes(part) && areas[part] > 0.3 * largest) // no specks
+    .map((part) => boxes[part]);
   const right = Math.max(...others().map((box) => box.right));
   const left = Math.min(...others().map((box) => box.left));
   flat = flat.filter((part) => {
