@@ -188,6 +188,14 @@ def test_marks_around_the_character_are_not_of_it(mark, reference):
     assert far_apart(to_mnist(picture).normalised, reference) < 0.2
 
 
+def test_an_underline_is_found_beside_a_speck(reference):
+    picture = drawn(size=(500, 500), shift=(100, 100))
+    draw = ImageDraw.Draw(picture)
+    draw.line((105, 262, 255, 262), "black", 9)
+    draw.rectangle((395, 330, 404, 339), "black")
+    assert far_apart(to_mnist(picture).normalised, reference) < 0.2
+
+
 def test_a_large_picture_does_not_take_long():
     large = drawn().resize((3750, 4000))
     for form in ("JPEG", "PNG"):
