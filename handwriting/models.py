@@ -184,12 +184,24 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
     It gives logits, not yet divided by the temperature, of `(value / 255 - mean) / std`, in
     float32. Name and folder, and what is raised, are as for `reader`.
     """
+    name = ALIASES.get(name, name)
+    network, card = whole((folder or _best_place(name)) / f"{name}.safetensors")
+    for noted in USUAL & dict(network.named_buffers()).keys():
+        delattr(network, noted)
+    return network, card
+
+
+def whole(path: Path) -> tuple[nn.Module, Card]:
+    """Return what `load` does, from a file, with what `saving` has added to the weights: `USUAL`.
+
+    Raises:
+        Unavailable: there is no such file; says what to do.
+        ModelError: it is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    name = ALIASES.get(name, name)
-    path = _existing((folder or _best_place(name)) / f"{name}.safetensors")
-    card = cards.of_weights(path)
+    card = cards.of_weights(_existing(path))
     try:
         return network(card, load_file(path)), card
     except (SafetensorError, ValueError) as error:
@@ -309,8 +321,7 @@ def _from_weights(path: Path) -> tuple[Path, bytes]:
         return kept, kept.read_bytes()
     from handwriting import saving
 
-    weights, card = load(path.stem, path.parent)
-    content = saving.onnx_file(saving.exported(weights, card), card)
+    content = saving.onnx_file(saving.exported(*whole(path)), cards.of_weights(path))
     with contextlib.suppress(OSError):
         with sources.written(kept) as unfinished:
             unfinished.write_bytes(content)

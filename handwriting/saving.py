@@ -272,7 +272,7 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
         ModelError: its file is damaged; or half precision costs more than 0.05 points of accuracy.
         WriteError: `results/models/` cannot be written to.
     """
-    whole, card = models.load(name, folder)
+    whole, card = models.whole(folder / f"{name}.safetensors")
     state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
     labels = validation.labels.numpy()
     networks = (whole, models.network(card, state))
