@@ -37,7 +37,7 @@ def reader(form="mnist", classes=tuple("0123456789"), threshold=0.5):
     card = dict.fromkeys(field.name for field in fields(cards.Card)) | {
         "title": "by shape", "classes": classes, "form": form, "threshold": threshold,
         "side": shapes.FORMS[form].side, "proportions": shapes.FORMS[form].proportions,
-        "data": {"source": "full"}, "made_with": {"profile": "quick"},
+        "data": {"source": "full"}, "made_with": {"profile": "quick"}, "strangest": 1.0,
     }  # fmt: skip
     session = ByShape()
     session.classes = len(classes)
