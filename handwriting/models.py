@@ -7,6 +7,7 @@ hold programs, unlike a pickle.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import itertools
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 # of those of `wild` and `scenes` none was surely wrong with any cut.
 DOUBTFUL = shapes.INK["doubtful"]
 ALIASES = {"digits": "lenet", "mnist": "lenet", "tamil": "compact_cnn"}
-# What `saving` adds to the weights, to tell the strange: see `saving.exported`.
-USUAL = {"usual_mean", "usual_directions"}
 
 
 @dataclass(frozen=True)
@@ -185,23 +184,35 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
     float32. Name and folder, and what is raised, are as for `reader`.
     """
     name = ALIASES.get(name, name)
-    network, card = whole((folder or _best_place(name)) / f"{name}.safetensors")
-    for noted in USUAL & dict(network.named_buffers()).keys():
-        delattr(network, noted)
-    return network, card
+    return _opened(_existing((folder or _best_place(name)) / f"{name}.safetensors"))
 
 
 def whole(path: Path) -> tuple[nn.Module, Card]:
-    """Return what `load` does, from a file, with what `saving` has added to the weights: `USUAL`.
+    """Return what `load` does, from a file, and what `saving` has noted as usual with the network.
 
     Raises:
         Unavailable: there is no such file; says what to do.
         ModelError: it is damaged.
     """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load
+
+    network, card = _opened(_existing(path))
+    with safe_open(path, framework="pt") as file:
+        noted = file.metadata().get("usual", "")
+    try:
+        for name, value in load(base64.b64decode(noted)).items() if noted else ():
+            network.register_buffer(name, value.float())
+    except (SafetensorError, ValueError) as error:
+        raise cards.damaged(path, str(error)) from None
+    return network, card
+
+
+def _opened(path: Path) -> tuple[nn.Module, Card]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    card = cards.of_weights(_existing(path))
+    card = cards.of_weights(path)
     try:
         return network(card, load_file(path)), card
     except (SafetensorError, ValueError) as error:
@@ -227,8 +238,6 @@ def network(card: Card, state: dict[str, torch.Tensor]) -> nn.Module:
         raise ValueError(f"architecture is {card.architecture!r}. Expected one of {names}.")
     with torch.random.fork_rng(devices=[]):  # its first weights must not cost random numbers
         network = known[card.architecture](len(card.classes))
-    for name in USUAL & state.keys():
-        network.register_buffer(name, torch.zeros(state[name].shape))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -4,6 +4,7 @@
 ink to probabilities. Both carry the model's card. `models` brings them back.
 """
 
+import base64
 import copy
 import warnings
 from dataclasses import replace
@@ -82,12 +83,11 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
     network = models.network(card, state)
     card = _calibrated(network.to(next(model.parameters()).device), card, dataset)
     graph = exported(network.cpu(), card)
-    state |= {name: getattr(network, name).contiguous() for name in models.USUAL}
     card = replace(card, onnx_difference=_difference(graph, network, card, dataset.test[:1000]))
     weights, onnx_path = (folder / f"{card.name}.{kind}" for kind in ("safetensors", "onnx"))
     with sources.written(weights) as first, sources.written(onnx_path) as second:
         # As bytes, because safetensors would make files that only their owner may read.
-        first.write_bytes(to_safetensors(state, card.text()))
+        first.write_bytes(to_safetensors(state, card.text() | _usual(network)))
         second.write_bytes(onnx_file(graph, card))
     print(
         f"saved {weights.name} and {onnx_path.name} ({weights.stat().st_size / 1e6:.1f} MB each); "
@@ -140,6 +140,15 @@ def _note_the_usual(network: nn.Module, features: torch.Tensor) -> None:
     device = next(network.parameters()).device
     network.register_buffer("usual_mean", mean.to(device))
     network.register_buffer("usual_directions", directions[:, -count:].contiguous().to(device))
+
+
+def _usual(network: nn.Module) -> dict[str, str]:
+    """Return what is usual as metadata of a file, whose tensors are the network's weights alone."""
+    if not hasattr(network, "usual_mean"):
+        return {}
+    mean, directions = network.usual_mean.cpu(), network.usual_directions.cpu().half()
+    noted = to_safetensors({"usual_mean": mean, "usual_directions": directions})
+    return {"usual": base64.b64encode(noted).decode()}
 
 
 def _strangeness(
@@ -273,7 +282,8 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
         WriteError: `results/models/` cannot be written to.
     """
     whole, card = models.whole(folder / f"{name}.safetensors")
-    state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
+    plain, _ = models.load(name, folder)
+    state = {key: _halved(value).contiguous() for key, value in plain.state_dict().items()}
     labels = validation.labels.numpy()
     networks = (whole, models.network(card, state))
     before, after = (
@@ -292,7 +302,7 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
     )
     path = cards.REFERENCE / f"{name}.safetensors"
     with sources.written(path) as unfinished:
-        unfinished.write_bytes(to_safetensors(state, card.text()))
+        unfinished.write_bytes(to_safetensors(state, card.text() | _usual(whole)))
     with sources.written(path.with_name("README.md")) as unfinished:
         published = map(cards.of_weights, sorted(path.parent.glob("*.safetensors")))
         page = "\n".join([_ABOUT, *map(_section, published)])
