@@ -144,9 +144,10 @@ def _note_the_usual(network: nn.Module, features: torch.Tensor) -> None:
 
 def _usual(network: nn.Module) -> dict[str, str]:
     """Return what is usual as metadata of a file, whose tensors are the network's weights alone."""
-    if not hasattr(network, "usual_mean"):
+    buffers = dict(network.named_buffers())
+    if "usual_mean" not in buffers:
         return {}
-    mean, directions = network.usual_mean.cpu(), network.usual_directions.cpu().half()
+    mean, directions = buffers["usual_mean"].cpu(), buffers["usual_directions"].cpu().half()
     noted = to_safetensors({"usual_mean": mean, "usual_directions": directions})
     return {"usual": base64.b64encode(noted).decode()}
 

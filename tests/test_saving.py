@@ -59,7 +59,8 @@ def test_model_is_left_as_it_was_and_its_weights_are_plain_float32(tmp_path, mon
     model, digits, _ = trained()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    monkeypatch.setattr(saving, "exported", lambda *_: onnx.load(saved()[0] / GRAPH))
+    graph = onnx.load(saved()[0] / GRAPH)  # before `saved` would need it itself
+    monkeypatch.setattr(saving, "exported", lambda *_: graph)
     card = card_of("again", temperature=saved()[1].temperature)
     assert saving.save(model, card, digits, tmp_path).temperature == card.temperature
     assert torch.equal(torch.get_rng_state(), random)
@@ -131,7 +132,8 @@ def test_strangeness_is_the_share_of_features_that_is_not_usual():
 @AS_PYTORCH
 def test_difference_from_pytorch_is_an_error_and_writes_nothing(tmp_path, monkeypatch):
     model, digits, _ = trained()
-    monkeypatch.setattr(saving, "exported", lambda *_: onnx.load(saved()[0] / GRAPH))
+    graph = onnx.load(saved()[0] / GRAPH)  # before `saved` would need it itself
+    monkeypatch.setattr(saving, "exported", lambda *_: graph)
     with pytest.raises(models.ModelError, match=r"x\.onnx: .* differ .* at most 0.0001"):
         saving.save(model, card_of("x", temperature=9.0), digits, tmp_path)
     assert list(tmp_path.glob("x*")) == []
