@@ -13,7 +13,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import patch
 
 import nbformat
 import pandas as pd
@@ -294,11 +293,17 @@ def _home() -> Iterator[None]:
         usable = os.access(Path.home(), os.W_OK)
     except RuntimeError:  # no HOME, and a user whom the system does not know
         usable = False
-    with (
-        tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder,
-        patch.dict(os.environ, {} if usable else {"HOME": folder}),
-    ):
+    if usable:
         yield
+        return
+    before = os.environ.pop("HOME", None)
+    with tempfile.TemporaryDirectory(prefix="nbhelpers-", ignore_cleanup_errors=True) as folder:
+        try:
+            os.environ["HOME"] = folder
+            yield
+        finally:
+            del os.environ["HOME"]
+            os.environ |= {} if before is None else {"HOME": before}
 
 
 def _end(row: _Row, build: Path, here: profile.Profile, publish: bool) -> _Row:

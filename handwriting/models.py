@@ -187,7 +187,7 @@ def load(name: str = "lenet", folder: Path | None = None) -> tuple[nn.Module, Ca
     return _opened(_existing((folder or _best_place(name)) / f"{name}.safetensors"))
 
 
-def whole(path: Path) -> tuple[nn.Module, Card]:
+def with_usual(path: Path) -> tuple[nn.Module, Card]:
     """Return what `load` does, from a file, and what `saving` has noted as usual with the network.
 
     Raises:
@@ -201,11 +201,25 @@ def whole(path: Path) -> tuple[nn.Module, Card]:
     with safe_open(path, framework="pt") as file:
         noted = file.metadata().get("usual", "")
     try:
-        for name, value in load(base64.b64decode(noted)).items() if noted else ():
-            network.register_buffer(name, value.float())
-    except (SafetensorError, ValueError) as error:
+        if noted:
+            usual = load(base64.b64decode(noted))
+            note(network, usual["usual_mean"], usual["usual_directions"].float())
+    except (SafetensorError, ValueError, KeyError) as error:
         raise cards.damaged(path, str(error)) from None
     return network, card
+
+
+def note(network: nn.Module, mean: torch.Tensor, directions: torch.Tensor) -> None:
+    """Note what is usual with a network: float32 `[width]` and `[width, k]`, no weights of it."""
+    device = next(network.parameters()).device
+    network.register_buffer("usual_mean", mean.to(device), persistent=False)
+    network.register_buffer("usual_directions", directions.to(device), persistent=False)
+
+
+def noted(network: nn.Module) -> tuple[torch.Tensor, ...]:
+    """Return what `note` has noted with a network, or nothing."""
+    buffers = dict(network.named_buffers())
+    return tuple(buffers[n] for n in ("usual_mean", "usual_directions") if n in buffers)
 
 
 def _opened(path: Path) -> tuple[nn.Module, Card]:
@@ -330,7 +344,8 @@ def _from_weights(path: Path) -> tuple[Path, bytes]:
         return kept, kept.read_bytes()
     from handwriting import saving
 
-    content = saving.onnx_file(saving.exported(*whole(path)), cards.of_weights(path))
+    weights, card = with_usual(path)
+    content = saving.onnx_file(saving.exported(weights, card), card)
     with contextlib.suppress(OSError):
         with sources.written(kept) as unfinished:
             unfinished.write_bytes(content)

@@ -87,7 +87,7 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
     weights, onnx_path = (folder / f"{card.name}.{kind}" for kind in ("safetensors", "onnx"))
     with sources.written(weights) as first, sources.written(onnx_path) as second:
         # As bytes, because safetensors would make files that only their owner may read.
-        first.write_bytes(to_safetensors(state, card.text() | _usual(network)))
+        first.write_bytes(to_safetensors(state, card.text() | _as_metadata(network)))
         second.write_bytes(onnx_file(graph, card))
     print(
         f"saved {weights.name} and {onnx_path.name} ({weights.stat().st_size / 1e6:.1f} MB each); "
@@ -99,7 +99,7 @@ def save(model: nn.Module, card: Card, dataset: Dataset, folder: Path) -> Card:
 def _calibrated(network: nn.Module, card: Card, dataset: Dataset) -> Card:
     """Return the card with temperature, threshold and strangeness; note what is usual."""
     body, last = _split(network)
-    _note_the_usual(network, _outputs(body, data.subset(dataset.train, WATCHED, 0), card))
+    usual = _note_the_usual(network, _outputs(body, data.subset(dataset.train, WATCHED, 0), card))
     features, labels = _outputs(body, dataset.validation, card), dataset.validation.labels.numpy()
     with torch.inference_mode():
         logits = last(features.to(next(network.parameters()).device)).cpu().numpy()
@@ -108,7 +108,6 @@ def _calibrated(network: nn.Module, card: Card, dataset: Dataset) -> Card:
         card = replace(card, temperature=fit_temperature(logits, labels))
     probabilities = softmax(logits / card.temperature, axis=1)
     threshold = threshold_for(probabilities, labels, wanted_share(float(right.mean())))
-    usual = network.usual_mean.cpu(), network.usual_directions.cpu()
     good = right & (probabilities.max(1) >= threshold)
     strangeness = _strangeness(features, *usual).numpy()[good]
     strangest = float(np.quantile(strangeness, FAMILIAR)) if strangeness.size else 1.0
@@ -132,22 +131,22 @@ def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
     return body, last
 
 
-def _note_the_usual(network: nn.Module, features: torch.Tensor) -> None:
-    """Keep the features' mean `[width]` and their main directions `[width, k]` with the network."""
+def _note_the_usual(network: nn.Module, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Note the features' mean `[width]` and main directions `[width, k]` with the network."""
     mean = features.mean(0)
     _, directions = torch.linalg.eigh((features - mean).T @ (features - mean))  # smallest first
     count = min(DIRECTIONS, features.shape[1] // 2)
-    device = next(network.parameters()).device
-    network.register_buffer("usual_mean", mean.to(device))
-    network.register_buffer("usual_directions", directions[:, -count:].contiguous().to(device))
+    usual = mean, directions[:, -count:].contiguous()
+    models.note(network, *usual)
+    return usual
 
 
-def _usual(network: nn.Module) -> dict[str, str]:
+def _as_metadata(network: nn.Module) -> dict[str, str]:
     """Return what is usual as metadata of a file, whose tensors are the network's weights alone."""
-    buffers = dict(network.named_buffers())
-    if "usual_mean" not in buffers:
+    noted = models.noted(network)
+    if not noted:
         return {}
-    mean, directions = buffers["usual_mean"].cpu(), buffers["usual_directions"].cpu().half()
+    mean, directions = noted[0].cpu(), noted[1].cpu().half()
     noted = to_safetensors({"usual_mean": mean, "usual_directions": directions})
     return {"usual": base64.b64encode(noted).decode()}
 
@@ -224,17 +223,16 @@ def exported(network: nn.Module, card: Card) -> onnx.ModelProto:
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
             features = self.body((images - card.mean) / card.std)
             probabilities = (self.last(features) / card.temperature).softmax(1)
-            return probabilities, *(_strangeness(features, *noted) for noted in usual)
+            return (probabilities, _strangeness(features, *usual)) if usual else (probabilities,)
 
-    with_usual = hasattr(network, "usual_mean")
-    usual = [(network.usual_mean, network.usual_directions)] if with_usual else []
+    usual = models.noted(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own parts
         program = torch.onnx.export(
             Whole().eval(),
             (torch.zeros(2, 1, card.side, card.side),),  # an axis of 1 would be taken for constant
             input_names=["images"],
-            output_names=["probabilities", "strangeness"][: 1 + len(usual)],
+            output_names=["probabilities", *(["strangeness"] if usual else [])],
             dynamic_shapes={"images": {0: torch.export.Dim("b")}},
             opset_version=18,  # written without converting; browsers' ONNX Runtime reads it
             dynamo=True,
@@ -282,9 +280,8 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
         ModelError: its file is damaged; or half precision costs more than 0.05 points of accuracy.
         WriteError: `results/models/` cannot be written to.
     """
-    whole, card = models.whole(folder / f"{name}.safetensors")
-    plain, _ = models.load(name, folder)
-    state = {key: _halved(value).contiguous() for key, value in plain.state_dict().items()}
+    whole, card = models.with_usual(folder / f"{name}.safetensors")
+    state = {key: _halved(value).contiguous() for key, value in whole.state_dict().items()}
     labels = validation.labels.numpy()
     networks = (whole, models.network(card, state))
     before, after = (
@@ -303,7 +300,7 @@ def publish(name: str, folder: Path, validation: Split) -> Card:
     )
     path = cards.REFERENCE / f"{name}.safetensors"
     with sources.written(path) as unfinished:
-        unfinished.write_bytes(to_safetensors(state, card.text() | _usual(whole)))
+        unfinished.write_bytes(to_safetensors(state, card.text() | _as_metadata(whole)))
     with sources.written(path.with_name("README.md")) as unfinished:
         published = map(cards.of_weights, sorted(path.parent.glob("*.safetensors")))
         page = "\n".join([_ABOUT, *map(_section, published)])

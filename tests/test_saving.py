@@ -113,7 +113,7 @@ def test_temperature_and_threshold_are_those_of_the_validation_images():
 @CALIBRATED
 def test_strangeness_is_the_share_of_features_that_is_not_usual():
     where, card, _ = saved()
-    reader, (network, _) = models.reader("lenet", where), models.whole(where / WEIGHTS)
+    reader, (network, _) = models.reader("lenet", where), models.with_usual(where / WEIGHTS)
     validation = trained()[1].validation
     with torch.inference_mode():
         away = network[:-1]((validation.images[:, None].float() / 255 - 0.5) / 0.5)
