@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FINE = INK["fine"]  # longest side of a character while its pen is measured and redrawn, in pixels
 HALF = INK["half"]  # what counts as ink, of 255, on the edge of a stroke
+BUSIEST = INK["busiest"]  # ends of strokes and twice the loops that a digit has; see `_ends`
 
 # Widths of the pen as a share of the character's longer side. MNIST: the 5th and the 95th
 # percentile over training images, and what other pens are brought to. HPL Tamil: the pen is 2.2
@@ -96,8 +97,8 @@ def to_mnist(picture: Picture) -> Steps:
 
 
 def _as_mnist(one: Found) -> Steps:
-    doubt = max(one.doubt, several(one.crop)[1])
-    fine, pen = _measured(one.crop)
+    fine, pen, ends = _measured(one.crop)
+    doubt = max(one.doubt, several(one.crop)[1], 0.4 * (ends > BUSIEST))
     drawn = one.crop
     if pen > MNIST_PENS[1]:
         drawn = _thinner(fine, pen, MNIST_USUAL[1])
@@ -133,7 +134,7 @@ def tamil_form(ink: np.ndarray, proportions: str = "adapted") -> tuple[np.ndarra
 
     As `to_tamil` does it, from ink already found: uint8 `[h, w]`, 0 is paper, cut at the letter.
     """
-    fine, pen = _measured(ink)
+    fine, pen, _ = _measured(ink)
     near = TAMIL_PEN / 1.5 < pen < 1.5 * TAMIL_PEN
     drawn = ink if near else _redrawn(fine, pen, TAMIL_PEN)
     margin, longer = TAMIL_MARGIN
@@ -173,16 +174,32 @@ def _resized(steps: Steps, side: int) -> Steps:
     return replace(steps, form=small.round().astype(np.uint8))
 
 
-def _measured(crop: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the character with longer side `FINE`, uint8 `[h, w]`, and its pen: a share of it."""
+def _measured(crop: np.ndarray) -> tuple[np.ndarray, float, int]:
+    """Return the character with longer side `FINE`, uint8 `[h, w]`, its pen, and its `_ends`.
+
+    The pen's width is a share of the longer side.
+    """
     scale = FINE / max(crop.shape)
     size = tuple(max(1, round(side * scale)) for side in crop.shape[::-1])
     fine = np.pad(np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC)), 1)
     if fine.max() <= HALF:  # a hairline of a large picture
         fine = (fine * (255 / fine.max())).round().astype(np.uint8)
     mask = fine > HALF
-    depth = ndimage.distance_transform_edt(mask)
-    return fine, float(2 * np.median(depth[skeletonize(mask)])) / FINE
+    middle = skeletonize(mask)
+    pen = float(2 * np.median(ndimage.distance_transform_edt(mask)[middle]))
+    return fine, pen / FINE, _ends(mask, middle, pen)
+
+
+def _ends(mask: np.ndarray, middle: np.ndarray, pen: float) -> int:
+    """Return how many ends a character's strokes have, plus two for each loop.
+
+    Of 99.8 in 100 wild digits, 6 at most; a tree, a star or a # has more. The mask and the
+    `middle` of its strokes are bool `[h, w]`, the pen is in pixels.
+    """
+    near = ndimage.convolve(middle.astype(np.uint8), EIGHT.astype(np.uint8), mode="constant")
+    areas = np.bincount(ndimage.label(~mask)[0].ravel())[1:]  # what is around it, and its loops
+    loops = np.count_nonzero(areas > 0.15 * pen * pen) - 1
+    return np.count_nonzero(middle & (near == 2)) + 2 * loops
 
 
 def _thinner(fine: np.ndarray, pen: float, wanted: float) -> np.ndarray:

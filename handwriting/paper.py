@@ -106,7 +106,7 @@ def _best_look(picture: Picture, many: bool = False) -> tuple[Look, float, str]:
     for view, longest, kind, guess in _views(whole):
         if isinstance(kind, float) and not (shadow := shadow or best is None or best[0].soft):
             continue
-        if best and (guess >= best[1] or (best[0].soft and longest > WORKING)):
+        if best and (guess >= best[1] or (best[0].soft and longest > WORKING and view is whole)):
             continue  # it cannot win, or shows the same shadow
         try:
             look = _look(view, FINER if many else longest, kind, many)

@@ -61,6 +61,8 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
+    far = _far(areas, boxes) if not many else np.zeros(0, int)
+    areas[far] = 0
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
@@ -82,6 +84,7 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     outlined = 0.0 if many else _outlined(kept[top:bottom, left:right], pen)
     doubt = max(
         outlined,
+        0.2 * bool(far.size),
         0.9 * _framed(parts, areas, boxes, pen),
         2 * (1 - areas.sum() / everything) + 0.08 * max(0, count - 3) * (not many),
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and not whole),
@@ -125,8 +128,24 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
     for part in np.flatnonzero(~dirt & (areas < 0.08 * areas[main])):
         other = box_of(boxes[part - 1])
         away = max(*(other[:2] - box[2:]), *(box[:2] - other[2:]))
-        dirt[part] = away > 0.8 * max(box[2:] - box[:2])
+        beside = max(other[1] - box[3], box[1] - other[3])
+        dirt[part] = max(away, 2 * beside) > 0.8 * max(box[2:] - box[:2])
     return dirt
+
+
+def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]]) -> np.ndarray:
+    """Return what is far from the longest part, and no character beside it: print, a stamp."""
+    kept = np.flatnonzero(areas)
+    corners = np.array([box_of(boxes[part - 1]) for part in kept])
+    low, high = corners[:, :2], corners[:, 2:]
+    (tall, wide), sizes = (high - low).T, (high - low).max(1)
+    main, longest = sizes.argmax(), sizes.max()
+    away = np.maximum(low - high[main], low[main] - high).max(1)
+    filled = (areas[kept] > 0.5 * tall * wide) & (wide > 0.5 * tall)
+    smaller = (sizes < 0.5 * longest) | (filled & (sizes < 0.8 * longest))
+    specks = areas[kept] < 0.08 * areas[kept][main]
+    far = kept[(away > 0.8 * longest) & smaller & ~specks]
+    return far[: len(far) * (len(far) < MOST_PARTS)]  # more are dust
 
 
 def _underlines(
@@ -240,10 +259,12 @@ def _surroundings(
     low, high = corners[:, :2], corners[:, 2:]
     sizes, narrow = (high - low).max(1), (high - low).min(1)
     near = ((high <= 0.08 * shape) | (low >= 0.92 * shape)).any(1) & (not many)
-    strip = near & (narrow < min(0.025 * max(shape), 7)) & (sizes > 4 * narrow)  # of a dark border
-    free = (touching == 0) & (sizes > 0.15 * max(shape)) & ~strip
+    sliver = near & (narrow < 0.06 * max(shape)) & (sizes > 4 * narrow)  # of a desk, perhaps
+    strip = sliver & (narrow < min(0.025 * max(shape), 7))  # of a dark border
+    small = (touching == 0) & (sizes > 0.025 * max(shape)) & ~sliver
+    free = small & (sizes > 0.15 * max(shape))
     if not free.any():
-        return np.zeros(0, int)
+        return np.flatnonzero(sliver & (small.any() or sliver.sum() > 1))
     longest = sizes[free].max()
     along = (touching > 0.4) & (areas < 50 * areas[free].max())
     if _sides(parts) < 3:  # else the picture was cut around the character

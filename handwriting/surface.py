@@ -59,7 +59,7 @@ def _corners(region: np.ndarray) -> np.ndarray | None:
         return None
     # Something is drawn on it: in its holes, or in bays where a stroke reaches the edge.
     inner = ndimage.binary_erosion(whole, iterations=2)
-    if whole.sum() < 0.88 * area or (inner & ~region).sum() < max(6, 0.004 * area):
+    if whole.sum() < 0.88 * area or (inner & ~region).sum() < max(6, 0.0008 * area):
         return None
     corners = quadrilateral(hull)
     if area_of(corners) < 0.94 * area:  # a corner or an edge lies out of sight

@@ -15,7 +15,8 @@ export const DOUBTFUL = table.ink.doubtful; // doubt with which no answer is sur
 
 // What these numbers mean stands in handwriting/ink.py.
 const {
-  fine: FINE, half: HALF, mnist_box: MNIST_BOX, mnist_pens: MNIST_PENS, mnist_usual: MNIST_USUAL,
+  busiest: BUSIEST, fine: FINE, half: HALF,
+  mnist_box: MNIST_BOX, mnist_pens: MNIST_PENS, mnist_usual: MNIST_USUAL,
   tamil_longer: TAMIL_LONGER, tamil_margin: TAMIL_MARGIN, tamil_pen: TAMIL_PEN,
 } = table.ink;
 
@@ -59,8 +60,8 @@ function placedIn(one, { form, side, proportions }) {
 
 function asMnist(one) {
   const { crop } = one;
-  const doubt = Math.max(one.doubt, several(crop).doubt);
-  const { fine, pen } = measured(crop);
+  const { fine, pen, ends } = measured(crop);
+  const doubt = Math.max(one.doubt, several(crop).doubt, 0.4 * (ends > BUSIEST));
   const [thin, thick] = MNIST_PENS;
   let drawn = crop;
   if (pen > thick) drawn = thinner(fine, pen, MNIST_USUAL[1]);
@@ -133,7 +134,21 @@ function measured(crop) {
   const darkest = most(fine.data);
   if (darkest <= HALF) fine = mapped(fine, (value) => round(value * (255 / darkest))); // a hairline
   const mask = inked(fine);
-  return { fine, pen: (2 * median(selected(distances(mask).data, skeleton(mask).data))) / FINE };
+  const middle = skeleton(mask);
+  const pen = 2 * median(selected(distances(mask).data, middle.data));
+  return { fine, pen: pen / FINE, ends: endsOf(mask, middle, pen) };
+}
+
+/** Return how many ends a character's strokes have, plus two for each loop; the pen in pixels. */
+function endsOf(mask, middle, pen) {
+  const { width, data } = middle; // nothing along its edges: `fine` has a margin
+  const around = [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1];
+  let ends = 0;
+  data.forEach((there, i) => {
+    if (there && sum(around.map((step) => data[i + step])) === 1) ends += 1;
+  });
+  const { areas } = labelled(mapped(mask, (inside) => !inside), false);
+  return ends + 2 * (areas.slice(1).filter((area) => area > 0.15 * pen * pen).length - 1);
 }
 
 function inked(fine) {

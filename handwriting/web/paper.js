@@ -49,7 +49,8 @@ function bestLook(picture, many = false) {
       if (!shadow) continue;
     }
     // it cannot win, or shows the same shadow
-    if (best && (guess >= best.doubt || (best.look.soft && longest > WORKING))) continue;
+    const again = view === whole && longest > WORKING;
+    if (best && (guess >= best.doubt || (best.look.soft && again))) continue;
     try {
       const look = lookAt(view, many ? FINER : longest, kind, many);
       // a ring around a pen that was too thick for this

@@ -49,6 +49,8 @@ export function character(mask, many = false) {
   drop(surroundings(parts, areas, boxes, many));
   drop(outsideFrame(parts, areas, boxes));
   if (!most(areas)) throw refused("unclear");
+  const beyond = many ? [] : far(areas, boxes);
+  drop(beyond);
   const main = areas.indexOf(most(areas));
   const depth = distances(padded(mapped(cropped(parts, boxes[main]), (part) => part === main), 1));
   const pen = 2 * median(selected(depth.data, skeleton(depth).data));
@@ -71,6 +73,7 @@ export function character(mask, many = false) {
   const whole = reached > 2 && wide * high > 0.6 * mask.width * mask.height; // cut around it
   const doubt = Math.max(
     outline,
+    0.2 * (beyond.length > 0),
     0.9 * framed(parts, areas, boxes, pen),
     2 * (1 - sum(areas) / everything) + 0.08 * Math.max(0, count - 3) * !many,
     0.1 * (reached > 0) + 0.5 * (rim(kept) > 3 * pen && !whole),
@@ -123,12 +126,31 @@ function dirt(areas, boxes, pen) {
   return numbers(areas).filter((part) => {
     if (areas[part] < least) return true;
     const other = boxes[part];
-    const away = Math.max(
-      other.top - box.bottom, other.left - box.right, box.top - other.bottom,
-      box.left - other.right,
-    );
+    const away = Math.max(between(box, other), 2 * between(box, other, true));
     return areas[part] < 0.08 * largest && away > 0.8 * Math.max(...sidesOf(box));
   });
+}
+
+/** Return how far apart two boxes are, in pixels; or only how far beside each other. */
+function between(one, other, beside = false) {
+  const across = Math.max(other.left - one.right, one.left - other.right);
+  return beside ? across : Math.max(across, other.top - one.bottom, one.top - other.bottom);
+}
+
+/** Return what is far from the longest part, and no character beside it: print, a stamp. */
+function far(areas, boxes) {
+  const kept = numbers(areas).filter((part) => areas[part]);
+  const size = (part) => Math.max(...sidesOf(boxes[part]));
+  const longest = most(kept.map(size));
+  const main = kept.find((part) => size(part) === longest);
+  const apart = kept.filter((part) => {
+    const [wide, tall] = sidesOf(boxes[part]);
+    const filled = areas[part] > 0.5 * tall * wide && wide > 0.5 * tall;
+    const smaller = size(part) < (filled ? 0.8 : 0.5) * longest;
+    const away = between(boxes[main], boxes[part]) > 0.8 * longest;
+    return away && smaller && areas[part] >= 0.08 * areas[main];
+  });
+  return apart.length < MOST_PARTS ? apart : []; // more are dust
 }
 
 /** Return the parts that are flat lines below all else, wider than that, and end in sight. */
@@ -261,12 +283,16 @@ function surroundings(parts, areas, boxes, many) {
     const low = left >= 0.92 * width || top >= 0.92 * height;
     return !many && (low || right <= 0.08 * width || bottom <= 0.08 * height);
   };
-  // Of a dark border.
-  const strip = (part) => near(part) && narrow(part) < Math.min(0.025 * longer(parts), 7)
-    && size(part) > 4 * narrow(part);
-  const free = all.filter((part) =>
-    !touching[part] && size(part) > 0.15 * longer(parts) && !strip(part));
-  if (!free.length) return [];
+  const sliver = (part) => near(part) && narrow(part) < 0.06 * longer(parts)
+    && size(part) > 4 * narrow(part); // of a desk, perhaps
+  const strip = (part) => sliver(part) && narrow(part) < Math.min(0.025 * longer(parts), 7);
+  const small = all.filter((part) =>
+    !touching[part] && size(part) > 0.025 * longer(parts) && !sliver(part));
+  const free = small.filter((part) => size(part) > 0.15 * longer(parts));
+  if (!free.length) {
+    const slivers = all.filter(sliver);
+    return small.length || slivers.length > 1 ? slivers : [];
+  }
   const inside = most(free.map((part) => areas[part]));
   const longest = most(free.map(size));
   const ends = (pick, key) => pick(...free.map((part) => boxes[part][key]));

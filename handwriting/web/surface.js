@@ -56,7 +56,7 @@ function cornersOf(region, whole) {
   // Something is drawn on it: in its holes, or in bays where a stroke reaches the edge.
   const inner = shrunk(shrunk(whole)).data;
   const drawn = inner.filter((inside, i) => inside && !region.data[i]).length;
-  if (sum(whole.data) < 0.88 * area || drawn < Math.max(6, 0.004 * area)) return null;
+  if (sum(whole.data) < 0.88 * area || drawn < Math.max(6, 0.0008 * area)) return null;
   let corners = quadrilateral(hull);
   if (corners.length < 4) return null;
   if (areaOf(corners) < 0.94 * area) { // a corner or an edge lies out of sight
