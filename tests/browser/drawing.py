@@ -5,17 +5,27 @@ import contextlib
 import functools
 import http.server
 import io
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
+import promise
 from PIL import Image
 
 from nbhelpers.tamil import alphabet
 
-PICTURES = Path(__file__).resolve().parents[2] / "build" / "browser"
+BY_HAND = promise.site("Pad and playground work by mouse, finger and keyboard, in light and dark")
+SOUND = promise.site(
+    "In a browser no page has an error, a foreign request or a serious barrier (axe)"
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
+PICTURES = ROOT / "build" / "browser"
 SIDE = 280  # of the paper, in its own units
 SECONDS = 60  # for the slowest step on a busy machine
+LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -36,6 +46,19 @@ def served(folder):
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def watch(page, home, faults):
+    """Note what the page complains of, and requests that fail or go elsewhere than to `home`."""
+
+    def note(kind, text):
+        faults.append(f"{page.url}: {kind}: {text}")
+
+    ours = (home, "data:", "blob:")
+    page.on("console", lambda m: m.type in ("error", "warning") and note(m.type, m.text))
+    page.on("requestfailed", lambda r: "ABORTED" in r.failure or note("failed", r.url))
+    page.on("response", lambda r: r.status >= 400 and note(str(r.status), r.url))
+    page.on("request", lambda r: r.url.startswith(ours) or note("foreign", r.url))
 
 
 def kernel_idle(page):
@@ -221,6 +244,25 @@ def ink(page):
           return dark;
         }"""
     )
+
+
+def digits_by_mouse(page, easy, name):
+    """Write digits, each read with four others and beside what the model sees; keep pictures."""
+    shot(page, f"{name}_empty")
+    for text, image in easy.items():
+        write(page, strokes_of(image))
+        said = headline(page)
+        shot(page, f"{name}_{text}")
+        assert re.search(rf"(Read as|Not sure between)\s+{text}\s", said), said
+        rows = page.locator(".nbh-choices li")
+        assert rows.count() == 5 and rows.first.inner_text().startswith(text)
+        shares = rows.locator(".nbh-percent").all_inner_texts()
+        shares = [float(re.sub(r"[^\d]", "", share)) for share in shares]
+        assert shares == sorted(shares, reverse=True)
+        seen = page.get_by_alt_text("What the model sees: your digit at 28 by 28 pixels")
+        assert seen.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [28, 28]
+        page.get_by_role("button", name="Clear").click()
+    assert page.locator(".nbh-caption").inner_text() == "Nothing drawn yet"
 
 
 def one_by_keyboard(page):

@@ -1,5 +1,6 @@
 """The box "Train it here" as a widget in JupyterLab: the page's own files, no network."""
 
+import promise
 import pytest
 from drawing import PICTURES, headline, write
 
@@ -14,9 +15,7 @@ display(TrainBox({chapter}){after})
 """.strip()
 
 
-@pytest.mark.promise(
-    "Site and playground", "The boxes train in JupyterLab, too, from the same files"
-)
+@promise.site("The boxes train in JupyterLab, too, from the same files")
 @pytest.mark.parametrize("chapter", [1, 2, 3, 5])
 def test_a_box_trains_in_jupyterlab(show, chapter):
     if not (playground.PACKAGES / "onnxruntime-web").exists():

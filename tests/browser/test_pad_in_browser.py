@@ -1,12 +1,13 @@
 """The drawing pad as a learner has it: JupyterLab, a kernel, a mouse, a finger, a keyboard."""
 
-import re
-
 import pytest
 from drawing import (
+    BY_HAND,
+    LINES,
     Hand,
     bring,
     brings,
+    digits_by_mouse,
     finger,
     headline,
     ink,
@@ -21,12 +22,6 @@ from drawing import (
 )
 from PIL import Image
 
-BY_HAND = pytest.mark.promise(
-    "Site and playground",
-    "Pad and playground work by mouse, finger and keyboard, in light and dark",
-)
-
-LINES = [[(60, 60), (220, 60)], [(140, 40), (140, 240)]]
 SILENT = "No answer from the kernel"
 
 
@@ -46,22 +41,7 @@ def page(desk):
 
 @BY_HAND
 def test_reads_what_the_mouse_writes(page, easy):
-    shot(page, "empty")
-    for text, image in easy.items():
-        write(page, strokes_of(image))
-        said = headline(page)
-        shot(page, f"mouse_{text}")
-        assert re.search(rf"(Read as|Not sure between)\s+{text}\s", said), said
-        rows = page.locator(".nbh-choices li")
-        assert rows.count() == 5 and rows.first.inner_text().startswith(text)
-        shares = [
-            float(re.sub(r"[^\d]", "", t)) for t in rows.locator(".nbh-percent").all_inner_texts()
-        ]
-        assert shares == sorted(shares, reverse=True)
-        seen = page.get_by_alt_text("What the model sees: your digit at 28 by 28 pixels")
-        assert seen.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [28, 28]
-        page.get_by_role("button", name="Clear").click()
-    assert page.locator(".nbh-caption").inner_text() == "Nothing drawn yet"
+    digits_by_mouse(page, easy, "mouse")
 
 
 def test_undo_clear_and_pen_width(page):

@@ -7,16 +7,16 @@ disabilities, comes from npm (`make site`).
 import math
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import drawing
+import in_python
+import promise
 import pytest
-from drawing import PICTURES, SECONDS, headline, served, write
+from drawing import AXE, PICTURES, ROOT, SECONDS, SOUND, headline, served, write
 
-ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "course" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = PICTURES / "site"
 WIDE, NARROW = 1280, 375
 # Elements that stick out to the right and do not lie in a box that scrolls or hides.
@@ -40,11 +40,7 @@ STICKING_OUT = """() => {
 def site(tmp_path_factory):
     """The folder of a freshly built site."""
     out = tmp_path_factory.mktemp("built") / "site"
-    done = subprocess.run(
-        [sys.executable, ROOT / "course" / "site" / "build.py", "--out", out],
-        capture_output=True,
-        text=True,
-    )
+    done = in_python.run(ROOT / "course" / "site" / "build.py", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     SHOTS.mkdir(parents=True, exist_ok=True)
     return out
@@ -82,24 +78,17 @@ def watch(new_page, faults):
 
     def open_page(home, **options):
         page = new_page(**options)
-
-        def note(kind, text):
-            faults.append(f"{page.url}: {kind}: {text}")
-
-        page.on("console", lambda m: m.type in ("error", "warning") and note(m.type, m.text))
-        page.on("requestfailed", lambda r: "ABORTED" in r.failure or note("failed", r.url))
-        page.on("response", lambda r: r.status >= 400 and note(str(r.status), r.url))
-        page.on(
-            "request",
-            lambda r: r.url.startswith((home, "data:", "blob:")) or note("foreign", r.url),
-        )
+        drawing.watch(page, home, faults)
         return page
 
     return open_page
 
 
 def barriers(page, **options):
-    """Return what axe calls a serious or critical fault of the page."""
+    """Return what axe, where it is installed, calls a serious or critical fault of the page."""
+    if not AXE.exists():
+        return []
+    page.evaluate("'axe' in window") or page.add_script_tag(path=AXE)
     result = page.evaluate(
         "options => axe.run({ resultTypes: ['violations'], ...options })", options
     )
@@ -110,10 +99,7 @@ def barriers(page, **options):
     ]
 
 
-@pytest.mark.promise(
-    "Site and playground",
-    "In a browser no page has an error, a foreign request or a serious barrier (axe)",
-)
+@SOUND
 def test_every_page_is_sound(watch, address, names, faults):
     """No error or foreign request, nothing sticks out, no barrier: wide, narrow, light, dark."""
     page = watch(address, width=WIDE, height=800)
@@ -125,15 +111,13 @@ def test_every_page_is_sound(watch, address, names, faults):
         if not page.locator("h1").first.is_visible():
             faults.append(f"{name}: no heading is to be seen")
         page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-        if AXE.exists():
-            page.add_script_tag(path=str(AXE))
         for width in (WIDE, NARROW):
             page.set_viewport_size({"width": width, "height": 800})
             faults += [f"{name}: at {width}: {what}" for what in page.evaluate(STICKING_OUT)]
             if page.evaluate("document.documentElement.scrollWidth") > width:
                 faults.append(f"{name}: is wider than {width}")
             # Pages of highlighted sources differ in nothing but their text: one stands for all.
-            if AXE.exists() and ("_modules/nb" not in name or name.endswith("ink.html")):
+            if "_modules/nb" not in name or name.endswith("ink.html"):
                 page.emulate_media(color_scheme="light")
                 faults += barriers(page)
                 page.emulate_media(color_scheme="dark")
@@ -244,8 +228,7 @@ def test_guesses_are_written_folded_and_counted(watch, site, address, chapters, 
         assert answer.last.is_visible()
     page.screenshot(path=SHOTS / "guess_marks.png")
     faults += page.evaluate(STICKING_OUT)
-    if AXE.exists() and place == "server":
-        page.add_script_tag(path=str(AXE))
+    if place == "server":
         faults += barriers(page)
     page.goto(f"{home}/index.html")
     page.get_by_text(f"0 right, {len(chapters)} near, 0 off; 0 not marked").wait_for()
@@ -261,10 +244,6 @@ def test_guesses_are_written_folded_and_counted(watch, site, address, chapters, 
 # ---------------------------------------------------------------------------- "Train it here"
 
 BOXES = ("01_one_linear_layer", "02_two_layers", "03_three_layers", "05_lenet")
-IN_A_BROWSER = pytest.mark.promise(
-    "Site and playground",
-    "Chapters 1, 2, 3 and 5 train their networks in the page, by mouse and keyboard",
-)
 SLOW = 6  # times, for a busy machine
 
 
@@ -300,7 +279,7 @@ def until(page, epochs):
     return time.perf_counter() - started
 
 
-@IN_A_BROWSER
+@promise.site("Chapters 1, 2, 3 and 5 train their networks in the page, by mouse and keyboard")
 @pytest.mark.parametrize(
     ("chapter", "rate", "epochs", "least", "seconds"),
     [(BOXES[0], 1, 10, 850, 1.5), (BOXES[1], 0.5, 15, 870, 2), (BOXES[2], 0.3, 10, 870, 4),
@@ -351,9 +330,7 @@ def test_boxes_fit_a_phone_in_the_dark(train, chapter, faults):
         page.wait_for_selector(".train-buttons button:nth-child(2):enabled")
     assert page.locator(".train-box").get_attribute("lang") == ("ta" if tamil else "en")
     faults += page.evaluate(STICKING_OUT)
-    if AXE.exists():
-        page.add_script_tag(path=str(AXE))
-        faults += barriers(page)
+    faults += barriers(page)
     page.locator("details.train").screenshot(path=SHOTS / f"{chapter}_train_phone.png")
 
 
