@@ -38,16 +38,24 @@ def letter(width=90, height=60, mark=0):
     return encoded(image, "TIFF")
 
 
-def packed(path, files):
-    """Write files, by name, into an archive of the kind that its path tells; return the path."""
+def packed(path, files, links=()):
+    """Write files, pairs of name and content, into an archive of the kind that its path tells.
+
+    Return the path. In a tar come links, too, of these types, out of any folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    files = files.items() if isinstance(files, dict) else files
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as file:
-            for name, content in files.items():
-                file.writestr(name, content)
+            for name, content in files:
+                file.writestr(zipfile.ZipInfo(name), content)
     else:
         with tarfile.open(path, f"w:{path.suffix[1:]}") as file:
-            for name, content in files.items():
+            for number, kind in enumerate(links):
+                link = tarfile.TarInfo(f"usr_9/00{number}t01.tiff")
+                link.type, link.linkname = kind, "../../../../../etc/passwd"
+                file.addfile(link)
+            for name, content in files:
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 file.addfile(info, io.BytesIO(content))

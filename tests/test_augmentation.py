@@ -10,13 +10,6 @@ def digits(paper=0.0):
     return inputs
 
 
-def test_each_image_is_changed_in_its_own_way():
-    torch.manual_seed(0)
-    changed = RandomAffine(degrees=20, scale=0.1, shear=0.1, shift=0.1)(digits())
-    assert changed.shape == (16, 1, 28, 28)
-    assert not torch.allclose(changed[0], changed[1], atol=0.1)
-
-
 def test_paper_comes_in_from_outside():
     torch.manual_seed(0)
     changed = RandomAffine(shift=0.3)(digits(paper=-1.0))
@@ -24,14 +17,14 @@ def test_paper_comes_in_from_outside():
     assert torch.allclose(changed[:, :, 0, 0], torch.tensor(-1.0), atol=1e-5)
 
 
-def test_a_shift_has_the_size_it_says():
+def test_a_shift_has_the_size_it_says_and_is_each_image_s_own():
     torch.manual_seed(0)
     inputs = digits()
     assert torch.allclose(RandomAffine()(inputs), inputs, atol=1e-5)
-    columns = torch.arange(28.0)
-    centre = (RandomAffine(shift=0.1)(inputs).sum((1, 2)) * columns).sum(1) / inputs[0].sum()
-    assert (centre - 13.5).abs().max() <= 2.81
-    assert (centre - 13.5).abs().max() > 1
+    shifted = RandomAffine(shift=0.1)(inputs)
+    centre = (shifted.sum((1, 2)) * torch.arange(28.0)).sum(1) / inputs[0].sum()
+    assert 1 < (centre - 13.5).abs().max() <= 2.81
+    assert len(centre.round(decimals=2).unique()) > 12
 
 
 def test_without_bend_and_stretch_a_warp_is_affine():

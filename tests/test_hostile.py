@@ -25,10 +25,10 @@ from PIL import Image
 from small_models import GRAPH, RUN, saved, trained
 from source import PACKAGES, ROOT, modules
 
-from course import execute, readme, stamp
+from course import execute, readme, results, stamp
 from course.__main__ import main
 from handwriting import mine, saving
-from nbhelpers import profile, records, sources, training
+from nbhelpers import records, sources, training
 from nbhelpers.tamil import alphabet
 
 NO_UTF8 = {
@@ -195,39 +195,25 @@ def test_every_text_file_is_opened_with_its_encoding():
 
 
 @promise.hostile("A checkout with Windows line ends works the same")
-def test_windows_line_ends(tmp_path, monkeypatch):
-    monkeypatch.setenv("NB_PROFILE", "smoke")
-    monkeypatch.setenv("NB_DEVICE", "cpu")
-    folder = checkout(tmp_path / "course", "if False:\n    from handwriting import pad\nprint(2)")
+def test_windows_line_ends(tmp_path):
+    used = """
+if False:
+    from handwriting import pad
+from nbhelpers import profile
+from nbhelpers.tamil import alphabet
+print(profile.current().epochs("linear"), alphabet.pen_strokes()[:9], alphabet.class_table())"""
+    folder = checkout(tmp_path / "course", used)
     for path in folder.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    before = (folder / "README.md").read_bytes()
-    assert before.count(b"\r\n") > 100
-    program = """
-import json
-from course import execute, readme, stamp
-from nbhelpers import profile, sources
-from nbhelpers.tamil import alphabet
-run = profile.current()
-notebook = sources.project_folder() / "notebooks" / "00_tiny.ipynb"
-readme.write()
-print(json.dumps([
-    run.epochs("linear"), len(alphabet.pen_strokes()), alphabet.class_table(),
-    stamp.stamp(notebook, run.place, sources.project_folder()),
-    execute.notebook(notebook, notebook.with_name("executed")),
-]))
-"""
-    answer = python(folder, "-c", program)
-    assert answer.returncode == 0, said(answer)
-    epochs, strokes, table, digest, error = json.loads(answer.stdout.splitlines()[-1])
-    here = profile.current()
-    assert (epochs, strokes) == (here.epochs("linear"), len(alphabet.pen_strokes()))
-    assert [tuple(row) for row in table] == list(alphabet.class_table())
-    assert digest == stamp.stamp(folder / "notebooks" / "00_tiny.ipynb", here.place, ROOT)
-    assert error is None
+    answer = python(folder, "-c", EVERYTHING)
+    assert answer.stdout.count("status 0") == 4, said(answer)
+    here = RUN.epochs("linear"), alphabet.pen_strokes()[:9], alphabet.class_table()
+    assert tiny_project.printed(folder, "00_tiny") == " ".join(map(str, here)) + "\n"
+    digest = results.read(folder / "build" / RUN.place / "00_tiny.json")["stamp"]
+    assert digest == stamp.stamp(folder / "notebooks" / "00_tiny.ipynb", RUN.place, ROOT)
     after = (folder / "README.md").read_bytes()
-    assert after.count(b"\r\n") == after.count(b"\n"), "all its lines still end as they did"
+    assert after.count(b"\r\n") == after.count(b"\n") > 100, "its lines still end as they did"
     text = readme.updated(ROOT)[ROOT / "README.md"]
     assert without_promises(after.decode().replace("\r\n", "\n")) == without_promises(text)
 

@@ -190,9 +190,7 @@ def python_files():
         yield f"notebooks/{path.name}", "\n".join(plain)
 
 
-MODULES = {
-    "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
-}  # fmt: skip
+MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FUNCTIONS = {"load_learner", "read_pickle", "eval", "exec"}
 
 

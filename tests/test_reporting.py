@@ -1,4 +1,4 @@
-import json
+from dataclasses import replace
 
 import numpy as np
 import promise
@@ -44,14 +44,12 @@ def test_figures_carry_alternative_text_and_are_closed(shown, split):
 
 @promise.results("Accuracies come with the 95 % interval by Wilson's formula")
 def test_wilson_interval():
-    # Brown, Cai, DasGupta (2001) give the formula; here by hand for 9,165 of 10,000
-    low, high = records.confidence_interval(9165, 10_000)
+    """By hand for 9,165 of 10,000, as Brown, Cai, DasGupta (2001) give the formula."""
     z, n, p = 1.959964, 10_000, 0.9165
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    assert (low, high) == (
-        pytest.approx(centre - half, abs=1e-6), pytest.approx(centre + half, abs=1e-6),
-    )  # fmt: skip
+    expected = pytest.approx((centre - half, centre + half), abs=1e-6)
+    assert records.confidence_interval(9165, 10_000) == expected
 
 
 @promise.results("A record names its data by a fingerprint, and is not used for other data")
@@ -61,30 +59,26 @@ def test_record_holds_what_was_measured(split, tmp_path, capsys):
     result = records.test_result(model, history, split, PROBABILITIES, recipe="R1", band=(0.4, 0.6))
     assert "test accuracy 0.5000" in capsys.readouterr().out
     assert result.test_class_averaged_accuracy == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
-    run = profile.current()
-    dataset = Dataset("letters", "full", split, split, split)
+    run, dataset = profile.current(), Dataset("letters", "full", split, split, split)
     path = records.record(run, dataset, "99_nothing", [result])
-    entry = json.loads(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "artifacts" / run.place / "records" / "99_nothing.json"
-    assert entry["models"][0]["parameters"] == 15
-    assert entry["models"][0]["in_band"] is True
+    entry = records.read(path)
+    assert (entry["models"][0]["parameters"], entry["models"][0]["in_band"]) == (15, True)
     assert entry["data"]["fingerprint"] == dataset.fingerprint
     assert entry["environment"]["torch"] == torch.__version__.split("+")[0]
 
-    assert records.recorded(run, dataset, "99_nothing") == [result]
     (again,) = records.recorded(run, dataset, "99_nothing")
+    assert again == result
     assert again.answers.predictions.tolist() == [0, 1, 1, 1, 2, 2]
     assert again.answers.confidence[:2].tolist() == pytest.approx([0.9, 0.8], abs=1e-3)
     assert again.answers.seconds.tolist() == pytest.approx([1.234])
     assert again.answers.validation_accuracy.tolist() == pytest.approx([0.6])
     assert records.recorded(run, dataset, "98_not_run") == []
-    other = Dataset("letters", "full", split[1:], split, split)
+    other = replace(dataset, train=split[1:])
     assert records.recorded(run, other, "99_nothing") == []
 
-    sample = Dataset("letters", "sample", split, split, split)
-    assert records.record(run, sample, "99_nothing", [result]) == (
-        tmp_path / "artifacts" / f"{run.place}-sample" / "records" / "99_nothing.json"
-    )
+    path = records.record(run, replace(dataset, source="sample"), "99_nothing", [result])
+    assert path.parent == tmp_path / "artifacts" / f"{run.place}-sample" / "records"
 
 
 def test_a_damaged_record_is_named(tmp_path):
