@@ -74,11 +74,9 @@ class Moody(http.server.BaseHTTPRequestHandler):
         mood = self.path.split("/")[1]
         self.server.seen.append(mood)
         if mood == "missing":
-            self.send_error(404)
-            return
+            return self.send_error(404)
         if mood == "silent":
-            time.sleep(self.server.patience)
-            return
+            return time.sleep(self.server.patience)
         content = bytes(len(CONTENT)) if mood == "corrupted" else CONTENT
         self.send_response(200)
         self.send_header(

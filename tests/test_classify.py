@@ -25,15 +25,14 @@ def pictures(tmp_path, monkeypatch):
     return tmp_path
 
 
-def classify(*arguments, models_folder=None):
-    where = models_folder or saved()[0]
-    return main([*arguments, "--models", str(where)])
+def classify(folder, *arguments):
+    return main([*arguments, "--models", str(folder)])
 
 
 def test_one_line_for_each_picture(pictures, folder, capsys):
     names = [f"{number}.png" for number in range(5)]
     change_card(folder, threshold=0.0)
-    assert classify(*names, models_folder=folder) == 0
+    assert classify(folder, *names) == 0
     lines = capsys.readouterr().out.splitlines()
     reader = models.reader("lenet", folder)
     assert lines == [f"{name}: {reader.read(pictures / name)}" for name in names]
@@ -42,7 +41,7 @@ def test_one_line_for_each_picture(pictures, folder, capsys):
 
 @NOT_SURE
 def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
-    assert classify("0.png", models_folder=change_card(folder, threshold=2.0)) == 3
+    assert classify(change_card(folder, threshold=2.0), "0.png") == 3
     out, err = capsys.readouterr()
     assert out.startswith("0.png: not sure between ") and err == ""
 
@@ -50,7 +49,7 @@ def test_not_sure_is_said_and_has_a_status(pictures, folder, capsys):
 @promise.hostile("Damaged, huge and misleading pictures are refused in one clear line")
 def test_errors_do_not_stop_the_others(pictures, folder, capsys):
     change_card(folder, threshold=2.0)
-    assert classify("blank.png", "none.png", "text.png", "0.png", models_folder=folder) == 1
+    assert classify(folder, "blank.png", "none.png", "text.png", "0.png") == 1
     out, err = capsys.readouterr()
     assert out.startswith("0.png: ") and out.count("\n") == 1
     blank, none, text = err.splitlines()
@@ -61,21 +60,16 @@ def test_errors_do_not_stop_the_others(pictures, folder, capsys):
 
 def test_json(pictures, folder, capsys):
     change_card(folder, threshold=0.0)
-    assert classify("0.png", "blank.png", "--json", models_folder=folder) == 1
+    assert classify(folder, "0.png", "blank.png", "--json") == 1
     out, err = capsys.readouterr()
     assert err == ""
     read, blank = json.loads(out)
-    keys = {"file", "answer", "probability", "sure", "choices", "error"}
-    assert read.keys() == blank.keys() == keys
-    answer = models.reader("lenet", folder).read("0.png")
-    assert (read["file"], read["error"], read["sure"]) == ("0.png", None, True)
-    assert read["choices"] == [vars(choice) for choice in answer.choices]
-    assert (read["answer"], read["probability"]) == (
-        answer.choices[0].text, answer.choices[0].probability,
-    )  # fmt: skip
-    assert blank["file"] == "blank.png" and blank["error"].startswith("nothing is drawn")
-    assert [blank[key] for key in sorted(keys - {"file", "error"})] == [None] * 4
-    assert classify("0.png", "--json", models_folder=change_card(folder, threshold=2.0)) == 3
+    choices = [vars(choice) for choice in models.reader("lenet", folder).read("0.png").choices]
+    first = {"answer": choices[0]["text"], "probability": choices[0]["probability"], "sure": True}
+    assert read == {"file": "0.png", **first, "choices": choices, "error": None}
+    assert blank["error"].startswith("nothing is drawn")
+    assert blank == dict.fromkeys(read) | {"file": "blank.png", "error": blank["error"]}
+    assert classify(change_card(folder, threshold=2.0), "0.png", "--json") == 3
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -85,7 +79,7 @@ def test_json_is_json_in_any_encoding(encoding, pictures, folder, monkeypatch):
     (pictures / "0.png").rename(name := "ஆ \N{CAMERA} é.png")
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, write_through=True))
-    assert classify(name, "--json", models_folder=folder) == 0
+    assert classify(folder, name, "--json") == 0
     (read,) = json.loads(written.getvalue().decode(encoding))
     assert read["file"] == name and read["answer"] in "அஆஇஈஉஊஎஏஐஒ"
 
@@ -94,10 +88,10 @@ def test_patterns_that_the_shell_left(pictures, folder, capsys):
     """Windows' shells do; a file whose name looks like a pattern is not one."""
     change_card(folder, threshold=0.0)
     (pictures / "0.png").rename("[1].png")
-    assert classify("[1].png", "[2-4].png", models_folder=folder) == 0
+    assert classify(folder, "[1].png", "[2-4].png") == 0
     names = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["[1].png", "2.png", "3.png", "4.png"]
-    assert classify("*.webp", models_folder=folder) == 1
+    assert classify(folder, "*.webp") == 1
     assert capsys.readouterr().err.startswith("*.webp: no such file.")
 
 
@@ -115,7 +109,7 @@ def test_says_which_model_reads(pictures, reference, capsys):
 
 
 def test_missing_model_is_one_line_with_the_command(pictures, capsys):
-    assert classify("0.png", "--model", "tamil", models_folder=pictures) == 1
+    assert classify(pictures, "0.png", "--model", "tamil") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ") and err.endswith("make run NOTEBOOKS=07\n")

@@ -16,34 +16,29 @@ from nbhelpers.data import Batches, DataError, Split, read_idx
 MIRROR = os.environ.get("NBHELPERS_MIRROR")  # which tests do without, but for one
 
 
-def idx(values, magic=None):
+def idx(values):
     """Return bytes as MNIST is published: what they are, their shape, and themselves."""
-    header = magic or struct.pack(">BBBB", 0, 0, 8, values.ndim)
-    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    return struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
 
 
-def idx_file(path, values, magic=None, cut=None, missing=0, more=0):
-    content = idx(values, magic) + bytes(more)
-    path.write_bytes(gzip.compress(content[: len(content) - missing])[:cut])
-    return path
+IMAGES = idx(np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8))
 
 
 @promise.hostile("A damaged archive is named, and one that climbs out of its folder is not read")
 @pytest.mark.parametrize(
-    ("options", "shape", "message"),
+    ("damaged", "count", "message"),
     [
-        ({"cut": 200}, (5, 28, 28), r"a\.gz: damaged gzip archive"),
-        ({"magic": b"\0\0\x0d\3"}, (5, 28, 28), r"begin with 00000d03.*begin with 00000803"),
-        ({}, (6, 28, 28), r"begin with 00000803 00000005.*expected 4,720.*shape \(6, 28, 28\)"),
-        ({"missing": 3930}, (5, 28, 28), r"6 bytes or more.*expected 3,936"),
-        ({"more": 50_000_000}, (5, 28, 28), "bytes or more that begin with"),
+        (lambda: gzip.compress(IMAGES)[:200], 5, r"a\.gz: damaged gzip archive"),
+        (lambda: gzip.compress(b"\0\0\x0d\3" + IMAGES[4:]), 5, "with 00000d03.*with 00000803"),
+        (lambda: gzip.compress(IMAGES), 6, r"00000005.*expected 4,720.*shape \(6, 28, 28\)"),
+        (lambda: gzip.compress(IMAGES[:6]), 5, "6 bytes or more.*expected 3,936"),
+        (lambda: gzip.compress(IMAGES + bytes(50_000_000)), 5, "bytes or more that begin with"),
     ],
 )
-def test_bad_archives_are_named(tmp_path, options, shape, message):
-    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-    path = idx_file(tmp_path / "a.gz", images, **options)
+def test_bad_archives_are_named(tmp_path, damaged, count, message):
+    (tmp_path / "a.gz").write_bytes(damaged())
     with pytest.raises(DataError, match=message):
-        read_idx(path, shape)
+        read_idx(tmp_path / "a.gz", (count, 28, 28))
 
 
 def test_archives_have_checksums_and_several_homes():
@@ -158,16 +153,10 @@ def test_each_epoch_has_an_order_of_its_own_from_the_seed(sample):
     assert torch.equal(first, again)
 
 
-def test_batches_grow_with_the_epochs():
-    images = torch.randint(0, 256, (10, 12, 12), dtype=torch.uint8)
-    split = data.Split(images, torch.arange(10), tuple("0123456789"))
-    batches = data.Batches(split, 4, sides=[6, 6, 9])
-    sizes = []
-    for epoch in range(4):  # the last side holds for every later epoch
+def test_batches_come_in_the_side_of_their_epoch(sample):
+    batches = Batches(sample.test, 4, sides=[14, 21])
+    for epoch, side in ((0, 14), (1, 21), (5, 21)):  # the last holds for every later epoch
         batches.set_epoch(epoch)
-        sizes.append(next(iter(batches))[0].shape)
-    assert sizes == [(4, 1, 6, 6), (4, 1, 6, 6), (4, 1, 9, 9), (4, 1, 9, 9)]
-    expected = shapes.resized(images, (9, 9))[:4, None].float() / 255
-    assert torch.equal(next(iter(batches))[0], expected)
-    assert split.images.shape == (10, 12, 12), "the split keeps its images"
-    assert next(iter(data.Batches(split, 4)))[0].shape == (4, 1, 12, 12)
+        expected = shapes.resized(sample.test.images[:4], (side, side))[:, None].float() / 255
+        assert torch.equal(next(iter(batches))[0], expected)
+    assert sample.test.images.shape[1:] == (28, 28), "the split keeps its images"

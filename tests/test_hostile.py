@@ -26,7 +26,6 @@ from small_models import GRAPH, RUN, saved, trained
 from source import PACKAGES, ROOT, modules
 
 from course import execute, readme, results, stamp
-from course.__main__ import main
 from handwriting import mine, saving
 from nbhelpers import records, sources, training
 from nbhelpers.tamil import alphabet
@@ -219,26 +218,22 @@ print(profile.current().epochs("linear"), alphabet.pen_strokes()[:9], alphabet.c
 
 
 @promise.hostile("Of two runs at once, the second says so and leaves the first alone")
-def test_two_runs_at_once(tmp_path, monkeypatch, capfd):
+def test_two_runs_at_once(tmp_path):
     waits = """import pathlib, time
 end = time.monotonic() + 60  # so that a run which is let in by mistake fails, and does not hang
 while not pathlib.Path('../go').exists() and time.monotonic() < end: time.sleep(0.05)"""
     folder = checkout(tmp_path / "course", waits, "print('done')")
-    command = [sys.executable, "-m", "course", "run"]
-    options = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
-    monkeypatch.setattr(execute, "project_folder", lambda: folder)
-    for name, value in (("NB_PROFILE", "smoke"), ("NB_DEVICE", "cpu")):
-        monkeypatch.setenv(name, value)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as first:
+    run = [sys.executable, "-m", "course", "run"]
+    how = {"cwd": folder, "env": settings(folder), "encoding": "utf-8"}
+    with subprocess.Popen(run, stdout=subprocess.PIPE, **how) as first:
         try:
             assert first.stdout.readline()  # the first has begun, and keeps others out
-            second = main(["run"])  # in this process, which has imported all that it needs
+            second = python(folder, "-m", "course", "run")
         finally:
             (folder / "go").touch()
         rest = first.stdout.read()
-    complaint = capfd.readouterr().err
-    assert second == 1
-    assert "another run is going on" in complaint and "Traceback" not in complaint
+    assert second.returncode == 1
+    assert "another run is going on" in second.stderr and "Traceback" not in second.stderr
     assert first.returncode == 0, rest
     assert tiny_project.printed(folder, "00_tiny") == "done\n"
     assert not list(folder.rglob("*.part"))

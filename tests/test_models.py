@@ -53,15 +53,13 @@ def test_reads_pictures():
 
 
 @pytest.mark.parametrize(("strangest", "strange"), [(0.0, True), (1.0, False)])
-def test_what_is_unlike_all_digits_is_not_sure(strangest, strange, tmp_path):
-    folder = shutil.copytree(saved()[0], tmp_path / "copy")
+def test_what_is_unlike_all_digits_is_not_sure(strangest, strange, folder):
     change_card(folder, strangest=strangest, threshold=0.0)
     answer = models.reader("lenet", folder).read(picture_of(trained()[1].test.images[0]))
     assert answer.sure != strange and ("or that it is one character" in str(answer)) == strange
 
 
-def test_a_file_from_before_strangeness_was_measured_is_read(tmp_path):
-    folder = shutil.copytree(saved()[0], tmp_path / "copy")
+def test_a_file_from_before_strangeness_was_measured_is_read(folder):
     old = onnx.load(change_card(folder) / "lenet.onnx")
     del old.graph.output[1]
     onnx.save(old, folder / "lenet.onnx")

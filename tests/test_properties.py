@@ -236,9 +236,7 @@ def test_damaged_files_are_read_or_refused(kind, draw):
 
 
 JSON = st.recursive(
-    PLAIN,
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=4,
+    PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=4
 )
 MESSAGES = JSON | st.fixed_dictionaries(
     {"kind": st.sampled_from(["picture", "keep", "next"]) | JSON},

@@ -117,17 +117,10 @@ def test_a_bad_mirror_falls_back_to_the_internet(server, tmp_path, monkeypatch, 
     assert "wrong checksum" in capsys.readouterr().out
 
 
-def _fetch_in_process(url):
-    print(fetch(Archive("set/thing.gz", MD5, (url,))).read_bytes() == CONTENT)
-
-
 @ONCE
 def test_two_processes_at_once_download_once(server):
     start = multiprocessing.get_context("spawn")
-    both = [
-        start.Process(target=_fetch_in_process, args=(f"{server.url}/good/thing.gz",))
-        for _ in range(2)
-    ]
+    both = [start.Process(target=fetch, args=[archive(server, "good")]) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:

@@ -7,7 +7,6 @@ disabilities, comes from npm (`make site`).
 import math
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -289,13 +288,12 @@ def test_networks_learn_in_the_page(train, chapter, rate, epochs, least, seconds
     page = train(chapter, rate)
     at_first = state(page)
     page.locator(".train-buttons .first").press("Enter")
-    first = until(page, 0.01)
+    until(page, 0.01)
     took = until(page, 1)
     until(page, epochs)
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Start").wait_for()
     _, loss, right = state(page)
-    print(f"\n{chapter}: {first:.2f} s to the first point, {took:.1f} s an epoch", file=sys.stderr)
     assert loss < 1.2 and right >= least and took < SLOW * seconds
     page.wait_for_timeout(500)
     assert state(page)[1:] == [loss, right]  # it rests
@@ -364,6 +362,5 @@ def test_the_worker_outruns_plain_javascript(
         page.evaluate(f"(about) => race.{who}(...about)", [chapter, hidden, batches])
         for who in ("ours", "plain")
     )
-    print(f"\n{chapter}: {ours['ms']} ms a batch; plain: {plain['ms']} ms", file=sys.stderr)
     assert ours["losses"][:batches] == pytest.approx(plain["losses"], abs=1e-4)
     assert plain["ms"] / ours["ms"] > times / 2
