@@ -1,7 +1,6 @@
 """A training that is killed and started again must end like one that was left alone."""
 
 import functools
-import json
 import multiprocessing
 import os
 import random
@@ -93,12 +92,12 @@ def test_a_training_that_begins_otherwise_begins_anew(tmp_path, capsys, other):
 
 
 def train_to_the_end(folder, started):
-    """In a process of its own; keep the weights."""
+    """In a process of its own; keep the weights and what was measured."""
     torch.set_num_threads(1)
     started.set()
     weights, history = train(folder / "checkpoints", EPOCHS)
-    (folder / "curve").write_text(json.dumps([history.train_loss, history.validation_accuracy]))
-    training.save_checkpoint(folder / "weights", weights)
+    measured = history.train_loss, history.validation_accuracy
+    training.save_checkpoint(folder / "end", {"weights": weights, "measured": measured})
 
 
 @promise.training("A training killed ten times by kill -9 ends with the same weights, bit for bit")
@@ -107,8 +106,6 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     start = multiprocessing.get_context("forkserver")  # imports PyTorch once for all of them
     start.set_forkserver_preload(["torch._dynamo", "nbhelpers.training"])
     alone, killed = tmp_path / "alone", tmp_path / "killed"
-    for folder in (alone, killed):
-        folder.mkdir()
 
     def begin(folder):
         started = start.Event()
@@ -122,9 +119,8 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     process.join(300)
     assert process.exitcode == 0
     longest = (time.perf_counter() - began) / KILLS  # so it cannot be over before the last kill
-    moments = random.Random(4)
-    kills = 0
-    while not (killed / "weights").exists():
+    moments, kills = random.Random(4), 0
+    while not (killed / "end").exists():
         process = begin(killed)
         if kills < KILLS:
             process.join(moments.uniform(0.0, longest))
@@ -133,8 +129,7 @@ def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
         process.join(300)
         assert process.exitcode in (0, -signal.SIGKILL)
     assert kills == KILLS, "the training was over before it could be killed often enough"
-    ours, theirs = (training.load_checkpoint(f / "weights") for f in (killed, alone))
-    assert same(ours, theirs)
-    assert (killed / "curve").read_text() == (alone / "curve").read_text()
+    ours, theirs = (training.load_checkpoint(folder / "end") for folder in (killed, alone))
+    assert same(ours["weights"], theirs["weights"]) and ours["measured"] == theirs["measured"]
     left = [path.name for path in (killed / "checkpoints").iterdir()]
     assert left == [path.name for path in (alone / "checkpoints").iterdir()], "one file, no parts"

@@ -116,14 +116,6 @@ def test_missing_model_is_one_line_with_the_command(pictures, capsys):
     assert err.count("\n") == 1
 
 
-def test_usage(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    assert all(f"\n  {status}  " in text for status in range(4))
-
-
 @NOT_SURE
 def test_as_a_command_in_another_process(pictures, folder):
     """In a terminal that knows ASCII only."""

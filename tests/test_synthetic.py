@@ -54,16 +54,6 @@ def test_reproducible_and_writers_independent_of_their_number(pictures):
     assert not other & set(pictures.values())
 
 
-def test_letters_can_be_recognised_across_writers(read):
-    """The nearest mean image of five writers, on a sixth: far above chance (0.6 %), not easy."""
-    images = torch.nn.functional.normalize(read.images.float().flatten(1), dim=1)
-    held = read.writers == 6
-    means = images[~held].reshape(5, 156, -1).mean(0)
-    found = torch.cdist(images[held], means).argmin(1)
-    accuracy = (found == torch.arange(156)).float().mean().item()
-    assert 0.15 < accuracy < 0.98
-
-
 @promise.data("Where the real data is not to be had, a sample stands in, under a banner")
 def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     few = list(synthetic.pictures(writers=15, trials=1, classes=12))
@@ -73,9 +63,8 @@ def test_stands_in_for_hpl_tamil_with_writers_apart(monkeypatch, capsys):
     official = tamil.tamil(profile.current(), side=32)
     assert "SAMPLE DATA" in capsys.readouterr().out
     assert official.source == "sample" and len(official.classes) == 156
-    writers = [
-        set(s.writers.tolist()) for s in (official.train, official.validation, official.test)
-    ]
+    parts = official.train, official.validation, official.test
+    writers = [set(part.writers.tolist()) for part in parts]
     assert sum(map(len, writers)) == len(set.union(*writers)) == 15
     again = tamil.tamil(profile.current(), side=32)  # from what was kept
     assert again.fingerprint == official.fingerprint
@@ -88,13 +77,10 @@ def test_other_pens_leave_letters_in_the_form_that_models_get():
     letters, labels = pens.strangers(1, seed=3)
     assert letters.shape == (312, 64, 64) and letters.dtype == torch.uint8
     assert torch.equal(labels.bincount(), torch.full((156,), 2))
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    drawn = pens.redrawn(letters[:40], seed=1)
-    assert torch.equal(torch.rand(1), expected)  # whoever trains beside it draws as before
-    assert torch.equal(drawn, pens.redrawn(letters[:40], seed=1))
-    other = pens.redrawn(letters[:40], seed=2)
+    before = torch.get_rng_state()
+    drawn, again, other = (pens.redrawn(letters[:40], seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)  # whoever trains beside it draws as before
+    assert torch.equal(drawn, again)
     assert (drawn != other).flatten(1).any(1).all()
     share = (drawn > 127).float().mean((1, 2))
     assert share.min() > 0.02 and share.max() < 0.5

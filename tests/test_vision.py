@@ -12,7 +12,6 @@ import skimage.data
 import timm
 import torch
 import torchvision
-from fastai.basics import TfmdDL
 from matplotlib import pyplot as plt
 from torch.nn import functional
 from torchvision import transforms
@@ -93,17 +92,15 @@ def numbers_in(batches):
     return [torch.cat(part).as_subclass(torch.Tensor) for part in zip(*pairs, strict=True)]
 
 
-def test_training_batches_come_in_the_order_that_fastai_would_draw(numbered):
-    theirs = TfmdDL(torch.arange(100), bs=32, shuffle=True, drop_last=True, num_workers=0)
-    theirs.rng.seed(7)
+def test_training_batches_come_in_the_order_that_was_measured_with(numbered):
+    """As fastai draws it: another would change all that notebooks 6 and 8 have measured."""
     ours = vision.dataloaders(numbered, 28, 32, statistics=PLAIN, seed=7).train
-    for _ in range(2):  # epochs
-        torch.manual_seed(0)
-        expected = torch.cat(list(theirs)), torch.rand(1)  # a loader takes a random number, too
-        torch.manual_seed(0)
+    torch.manual_seed(0)
+    for first in ([94, 62, 64, 58], [71, 97, 73, 60]):  # of two epochs
         numbers, labels = numbers_in(ours)
-        assert torch.equal(numbers, expected[0]) and torch.equal(torch.rand(1), expected[1])
+        assert numbers[:4].tolist() == first and len(numbers.unique()) == 96
         assert torch.equal(labels, numbers % 3)
+    assert torch.rand(1).item() == pytest.approx(0.307423)  # a loader takes a number, too
 
 
 @pytest.mark.parametrize(
