@@ -4,6 +4,7 @@ import json
 
 import promise
 import pytest
+from source import lay
 from tiny_project import write
 
 from course import compare, execute
@@ -24,8 +25,7 @@ for place in ("smoke-cpu", "smoke-cpu-sample"):
 def test_only_publishing_touches_the_reference(project, capfd):
     write(project, _01_tiny=RECORD)
     committed = project / "results" / "smoke-cpu" / "01_tiny.json"
-    committed.parent.mkdir(parents=True)
-    committed.write_text("the reference")
+    lay(committed.parent, {committed.name: "the reference"})
     assert execute.run(["01"]) == 0
     assert committed.read_text() == "the reference"
     assert execute.run(["01"], publish=True) == 0
@@ -43,9 +43,8 @@ def record(folder, notebook, accuracy, band=(0.9, 1.0), name="linear"):
         "name": name, "test_accuracy": accuracy, "expected_band": band,
         "in_band": band[0] <= accuracy <= band[1],
     }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
     entry = {"notebook": notebook.split("-")[0], "models": [model], "data": {"source": "full"}}
-    (folder / f"{notebook}.json").write_text(json.dumps(entry))
+    lay(folder, {f"{notebook}.json": entry})
 
 
 def said_of(capsys, *arguments):
@@ -63,8 +62,7 @@ def test_each_model_stands_beside_the_reference(project, capsys):
     record(results / "full-cpu", "01_tiny-second-split", 0.8, name="other")
     record(results / "full-cpu", "02_tiny", 0.99)
     record(results / "full-gpu", "01_tiny", 0.93)
-    (results / "bench-cpu").mkdir()
-    (results / "bench-cpu" / "training.json").write_text("{}")
+    lay(results, {"bench-cpu/training.json": {}})
     record(artifacts / "quick-cpu" / "records", "01_tiny", 0.915)
     record(artifacts / "full-gpu" / "records", "01_tiny", 0.935)
     record(artifacts / "smoke-cpu-sample" / "records", "01_tiny", 0.5, band=(0.0, 1.0))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import nbformat
 import promise
 import pytest
+from source import lay
 from tiny_project import printed, write
 
 from course import execute, results, stamp
@@ -136,9 +137,7 @@ def test_a_notebook_runs_again_only_if_what_it_imports_has_changed(tmp_path):
         "notebooks/07_work.py": "from nbhelpers import script\nopen('words.csv')",
         "notebooks/08_work.py": "", "nbhelpers/script.py": "",
     }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
+    lay(tmp_path, files)
     write(tmp_path, _07_x=["%%time\n%pip list\nfrom nbhelpers import near", "%%bash\nls ("])
     notebook = tmp_path / "notebooks" / "07_x.ipynb"
     before = stamp.stamp(notebook, "smoke-cpu", tmp_path)
@@ -162,8 +161,7 @@ def test_what_an_execution_missed_is_made_good(project, capfd, monkeypatch):
     assert execute.run([]) == 0
     for come in ("artifacts/smoke-cpu/records/07_other.json", "data/downloads/mnist/x.gz"):
         assert execute.run([]) == 0 and capfd.readouterr().out.count("unchanged") == 2
-        (project / come).parent.mkdir(parents=True)
-        (project / come).touch()
+        lay(project, {come: ""})
         assert execute.run(["10"]) == 0 and "unchanged" not in capfd.readouterr().out
 
 
@@ -178,8 +176,7 @@ def full(project, monkeypatch):
     """A run at `full` that has trained a LeNet; what is published is listed."""
     monkeypatch.setenv("NB_PROFILE", "full")
     place = project / "artifacts" / "full-cpu"
-    place.mkdir(parents=True)
-    (place / "lenet.safetensors").touch()
+    lay(place, {"lenet.safetensors": ""})
     digits = SimpleNamespace(source="full", validation="validation images")
     card = SimpleNamespace(form="mnist", proportions="kept")
     published = []

@@ -23,7 +23,7 @@ from as_files import encoded, full_disk
 from nbformat import v4
 from PIL import Image
 from small_models import GRAPH, RUN, saved, trained
-from source import PACKAGES, ROOT, modules
+from source import PACKAGES, ROOT, lay, modules
 
 from course import execute, readme, results, stamp
 from handwriting import mine, saving
@@ -50,11 +50,8 @@ def checkout(folder, *cells):
         *ROOT.glob("results/*.json"), *ROOT.glob("requirements.*"), ROOT / "notebooks/matplotlibrc",
         *(ROOT / name for name in ("Makefile", "README.md", "pyproject.toml")),
     ]  # fmt: skip
-    for path in names:
-        copy = folder / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    (folder / "course" / "site" / "build.py").write_text(tiny_project.SITE, encoding="utf-8")
+    lay(folder, {path.relative_to(ROOT): path.read_bytes() for path in names})
+    lay(folder, {"course/site/build.py": tiny_project.SITE})
     tiny_project.write(folder, _00_tiny=cells)
     return folder
 
@@ -166,15 +163,10 @@ def test_no_home_folder(odd):
 @promise.hostile("The course runs in a folder with spaces and Tamil letters in its name")
 def test_make_in_a_folder_with_spaces(odd):
     folder, _, others = odd
-    program = folder / ".venv" / "bin" / "python"
-    program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    packages = folder / "course" / "site" / "node_modules" / ".package-lock.json"
-    packages.parent.mkdir()
-    for path in (*(packages.parents[1] / f"package{x}.json" for x in ("", "-lock")), packages):
-        path.touch()
-    (folder / ".venv" / "ready").touch()
+    npm = "package.json", "package-lock.json", "node_modules/.package-lock.json"
+    lay(folder / "course" / "site", dict.fromkeys(npm, ""))
+    lay(folder / ".venv", {"bin/python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "ready": ""})
+    (folder / ".venv" / "bin" / "python").chmod(0o755)
     for target, expected in (("help", "make run"), ("run", "unchanged, not executed again")):
         answer = subprocess.run(
             ["make", target, "PYTHON=.venv/bin/python", "NOTEBOOKS=00"], cwd=folder,
@@ -329,8 +321,7 @@ def as_a_stranger():
 def test_a_read_only_course(tmp_path):
     stranger = as_a_stranger()
     folder = checkout(tmp_path / "course", "print(1)")
-    (tmp_path / "mirror").mkdir()
-    (tmp_path / "mirror" / "a.txt").write_text("the data", encoding="utf-8")
+    lay(tmp_path, {"mirror/a.txt": "the data"})
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere").chmod(0o777)
     for path in [folder, *folder.rglob("*")]:

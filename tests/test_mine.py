@@ -10,7 +10,7 @@ import pytest
 import torch
 from as_files import drawing
 from PIL import Image
-from source import ROOT
+from source import IN_GIT, ROOT, lay
 from test_pad import LETTERS
 
 from handwriting import mine
@@ -72,8 +72,7 @@ def test_photos_put_beside_them_count(tmp_path):
     with Image.open(io.BytesIO(drawing())) as picture:
         for name in ("IMG_0001.JPG", "photo.jpeg", "SCAN.PNG"):
             picture.save(place / name)
-    (place / "notes.txt").touch()
-    (place / ".hidden.jpg").touch()
+    lay(place, {"notes.txt": "", ".hidden.jpg": ""})
     assert mine.load("mnist", DIGITS, tmp_path).labels.tolist() == [4] * 4
 
 
@@ -83,9 +82,7 @@ def test_photos_put_beside_them_count(tmp_path):
 def test_broken_files_are_named_and_counted(tmp_path, monkeypatch, capsys):
     for label in ("1", "2", "3"):
         mine.keep(drawing(), label, "mnist", tmp_path)
-    (tmp_path / "mnist" / "2" / "0001.png").write_bytes(drawing()[:60])
-    (tmp_path / "mnist" / "x").mkdir()
-    (tmp_path / "mnist" / "x" / "0001.png").write_bytes(drawing())
+    lay(tmp_path / "mnist", {"2/0001.png": drawing()[:60], "x/0001.png": drawing()})
     with pytest.raises(DataError) as error:
         mine.load("mnist", DIGITS, tmp_path)
     said = str(error.value)
@@ -112,9 +109,8 @@ def test_what_cannot_be_kept(tmp_path, png, label, form, kind, said):
     assert not list(tmp_path.rglob("*.p*"))
 
 
+@IN_GIT
 def test_git_ignores_them_and_make_clean_leaves_them():
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
     command = ["git", "check-ignore", "-q", "data/mine/mnist/1/0001.png"]
     assert subprocess.run(command, cwd=ROOT).returncode == 0
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

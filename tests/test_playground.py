@@ -15,6 +15,7 @@ import promise
 import pytest
 from PIL import Image, ImageDraw
 from small_models import change_card, digits, saved, trained
+from source import lay
 
 from handwriting import ink, pad, playground, saving, scenes
 from handwriting.pictures import opened
@@ -58,9 +59,9 @@ writeFileSync("answers.json", JSON.stringify(answers));
 def read_in_node(pictures, card, folder, script=IN_NODE, **others):
     """Return what the playground's scripts make of pictures uint8 `[h, w, 3]`."""
     task = {"card": card, "sizes": [picture.shape[:2] for picture in pictures]}
-    (folder / "tasks.json").write_text(json.dumps(task))
     opaque = (np.pad(one, ((0, 0), (0, 0), (0, 1)), constant_values=255) for one in pictures)
-    (folder / "pictures.bin").write_bytes(b"".join(one.tobytes() for one in opaque))
+    pixels = b"".join(one.tobytes() for one in opaque)
+    lay(folder, {"tasks.json": task, "pictures.bin": pixels})
     in_node.run(folder, PICTURES + script, **others)
     return json.loads((folder / "answers.json").read_text())
 
@@ -186,12 +187,10 @@ def test_no_words_stand_outside_the_table():
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
     """Node packages as far as the playground needs them."""
-    runtime = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
-    runtime.mkdir(parents=True)
-    for name in playground.RUNTIME:
-        (runtime / name).write_text(name)
-    monkeypatch.setattr(playground, "PACKAGES", tmp_path / "node_modules")
-    return tmp_path / "node_modules"
+    packages = tmp_path / "node_modules"
+    lay(packages / "onnxruntime-web" / "dist", dict.fromkeys(playground.RUNTIME, "stand-in"))
+    monkeypatch.setattr(playground, "PACKAGES", packages)
+    return packages
 
 
 @pytest.fixture

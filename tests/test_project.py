@@ -12,7 +12,7 @@ import in_python
 import promise
 import pytest
 from packaging.requirements import Requirement
-from source import PACKAGES, ROOT, modules
+from source import PACKAGES, ROOT, lay, modules
 
 from course import doctor, promises, readme, results
 from course.__main__ import main
@@ -73,12 +73,8 @@ def test_readme_and_the_page_of_results_show_what_was_measured(monkeypatch):
 
 
 def test_no_page_without_a_place_for_its_tables(tmp_path):
-    for name in ("README.md", "course/site/results.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("# Nothing", encoding="utf-8")
-    for name in (f"{results.REFERENCE}/05_lenet.json", "durations.json"):
-        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / "results" / name, tmp_path / "results" / name)
+    lay(tmp_path, dict.fromkeys(("README.md", "course/site/results.md"), "# Nothing"))
+    lay(tmp_path, modules(f"results/{results.REFERENCE}/05_lenet.json", "results/durations.json"))
     with pytest.raises(ValueError, match=r"README\.md has no place for the minutes"):
         readme.updated(tmp_path)
 
@@ -119,11 +115,9 @@ def test_the_locks_differ_only_in_what_a_gpu_needs():
 @pytest.mark.parametrize("chosen", ["", "0", "1"])
 def test_only_a_choice_that_differs_sets_up_anew(tmp_path, chosen, now):
     """`now` is what .venv/ready says; nothing, where it was made before there were two locks."""
-    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     inputs = ["requirements.lock", "requirements.txt", "pyproject.toml"]
-    for name in (*inputs, "nbhelpers/waiting_threads.pth", ".venv/ready"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(now, encoding="utf-8")
+    inputs += ["nbhelpers/waiting_threads.pth", ".venv/ready"]  # the last is the newest
+    lay(tmp_path, modules("Makefile") | dict.fromkeys(inputs, now))
     clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     how = {"cwd": tmp_path, "env": clean, "capture_output": True, "text": True, "check": True}
     said = subprocess.run(["make", "-n", "doctor", f"CPU={chosen}"], **how).stdout

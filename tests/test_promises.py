@@ -1,13 +1,12 @@
 """The tables of promises are made of what ran, and of nothing else."""
 
 import ast
-import json
 import time
 
 import in_python
 import promise
 import pytest
-from source import ROOT
+from source import ROOT, lay, modules
 
 from course import promises, readme, results
 
@@ -47,10 +46,7 @@ TWO_FILES = {
 
 
 def test_what_became_of_promises_is_read_from_the_junit_file(pytester):
-    for name in ("pyproject.toml", "tests/conftest.py"):
-        path = pytester.path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    lay(pytester.path, modules("pyproject.toml", "tests/conftest.py"))
     pytester.makepyfile(**{f"tests/{name}": source for name, source in TWO_FILES.items()})
     arguments = ["-p", "no:nbval", "-n", "2", "--dist", "loadfile"]  # as `make test` runs them
     result = pytester.runpytest_inprocess(*arguments, "--junitxml=build/tests.xml", "tests")
@@ -64,28 +60,22 @@ def test_what_became_of_promises_is_read_from_the_junit_file(pytester):
         ["Training", "Two is two", "[test_b](tests/test_b.py)", "passed"],
     ]
     assert promises.rows(pytester.path / "build" / "tests.xml") == rows
-    results.write(pytester.path / "results" / "promises.json", {"tests-browser": []})
+    lay(pytester.path, {"results/promises.json": {"tests-browser": []}})
     promises.take_over(pytester.path)
     assert results.read(pytester.path / "results" / "promises.json")["tests"] == rows
     lines = promises.table(pytester.path).splitlines()
     assert lines[2:4] == ["| **Data** |  |  |", f"| {' | '.join(rows[0][1:])} |"]
-    (pytester.path / "cut.xml").write_text("<testsuites><testsuite>")
+    lay(pytester.path, {"cut.xml": "<testsuites><testsuite>"})
     with pytest.raises(ValueError, match=r"cut\.xml: expected a JUnit file; run the tests"):
         promises.rows(pytester.path / "cut.xml")
-
-
-def written(root, name, content):
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
 def test_speeds_are_told_whether_kept_or_not(tmp_path):
     lenet, letters = {"speed_up": 14.93}, {"speed_up": 13.04, "at_least": True}
     letters |= {"before": {"seconds": 60.0}, "ours": {"seconds": 15.0}}
-    contests = {"LeNet (R3)": lenet, "compact CNN (Tamil)": letters}
-    written(tmp_path, "results/bench-cpu/training-bfloat16.json", {"contests": contests})
-    written(tmp_path, "results/promises.json", {"make_test_seconds": 900})
+    contests = {"contests": {"LeNet (R3)": lenet, "compact CNN (Tamil)": letters}}
+    known = {"promises.json": {"make_test_seconds": 900}}
+    lay(tmp_path / "results", known | {"bench-cpu/training-bfloat16.json": contests})
     results.keep_durations("full-cpu", {"01_b": 3660}, tmp_path)
     results.keep_durations("full-cpu", {results.TOGETHER: 7260}, tmp_path)
     results.keep_durations("quick-cpu", {"01_b": 60}, tmp_path)
@@ -105,8 +95,7 @@ def test_what_make_verify_found_is_a_row(tmp_path):
     def seen():
         return next(row[3] for row in promises.measured(tmp_path) if row[0] == "Results")
 
-    for name in ("00_a", "01_b"):
-        written(tmp_path, f"notebooks/{name}.ipynb", "{}")
+    lay(tmp_path / "notebooks", {"00_a.ipynb": "{}", "01_b.ipynb": "{}"})
     assert seen() == "not measured yet: 00, 01"
     found = {"00_a, smoke": 0, "01_b, smoke": 0}
     for more, expected in (
@@ -114,20 +103,20 @@ def test_what_make_verify_found_is_a_row(tmp_path):
         ({"01_b, full": 0}, "2 at smoke, 1 at full: no differences: kept"),
         ({"01_b, full": 3}, "2 at smoke, 1 at full: 3 differences: **not kept**"),
     ):
-        written(tmp_path, "build/verify/outcome.json", found | more)
+        lay(tmp_path, {"build/verify/outcome.json": found | more})
         promises.take_over(tmp_path)
         assert seen() == expected
 
 
 def test_what_was_measured_here_is_taken_over_into_the_results(tmp_path):
-    written(tmp_path, "results/promises.json", {"tests": [], "make_test_seconds": 600})
-    written(tmp_path, "build/quick-cpu/01_b.json", {"stamp": "x", "seconds": 61.25})
-    written(tmp_path, "build/full-cpu/together.json", {"seconds": 7000})
+    lay(tmp_path, {"results/promises.json": {"tests": [], "make_test_seconds": 600}})
+    chapter, together = {"stamp": "x", "seconds": 61.25}, {"seconds": 7000}
+    lay(tmp_path / "build", {"quick-cpu/01_b.json": chapter, "full-cpu/together.json": together})
     promises.take_over(tmp_path)
     durations = results.read(tmp_path / "results" / "durations.json")
     assert durations == {"full-cpu": {results.TOGETHER: 7000}, "quick-cpu": {"01_b": 61.2}}
     assert results.read(tmp_path / "results" / "promises.json")["make_test_seconds"] == 600
-    written(tmp_path, "build/test_seconds", "650\n")
+    lay(tmp_path, {"build/test_seconds": "650\n"})
     promises.take_over(tmp_path)
     assert results.read(tmp_path / "results" / "promises.json")["make_test_seconds"] == 650
 

@@ -5,6 +5,7 @@ import promise
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from source import lay
 
 from course import results
 from course.readme import ladder_figure
@@ -98,11 +99,10 @@ def test_ladder_has_a_panel_for_each_data_set():
 
 
 def test_accuracy_on_audited_labels_mends_what_both_readers_doubt(tmp_path):
-    (tmp_path / "data").mkdir()
     (tmp_path / "results" / "full-cpu").mkdir(parents=True)
     rows = ["image,label,reader_1,reader_2,written"]
     rows += ["0,அ,other,other,ஆ", "1,அ,other,label,", "2,அ,neither,other,", "3,அ,label,label,அ"]
-    (tmp_path / "data/hpl_label_audit.csv").write_text("\n".join(rows), encoding="utf-8")
+    lay(tmp_path, {"data/hpl_label_audit.csv": "\n".join(rows)})
     np.savez(tmp_path / "results/full-cpu/07.npz", **{"0_predictions": np.uint8([1, 0, 0, 0, 5])})
     entry = {"notebook": "07", "models": [{"test_accuracy": 0.8, "test_images": 5}]}
     # Right by the labels: 1, 2, 3 and the last. Image 0 becomes right, image 2 is left out.

@@ -14,7 +14,7 @@ import promise
 import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
-from source import ROOT
+from source import ROOT, lay
 
 from course import elsewhere
 from course.site import build, extension, texts
@@ -337,8 +337,7 @@ def test_executed_copies_are_shown_unless_they_are_of_an_older_version(tmp_path)
 
 @promise.site("A site that could not be built leaves the one that is there")
 def test_a_failed_build_keeps_the_site_that_is_there(tmp_path, monkeypatch, capsys):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.html").write_text("before")
+    lay(tmp_path, {"site/index.html": "before"})
 
     def fail(*_):
         raise build.SiteError("Sphinx found faults")

@@ -6,6 +6,7 @@ import promise
 import pytest
 from as_files import full_disk
 from conftest import CONTENT
+from source import lay
 
 from nbhelpers import sources
 from nbhelpers.sources import Archive, Unavailable, WriteError, cached_path, fetch
@@ -39,8 +40,7 @@ def test_a_good_download_shows_a_bar_and_is_repeated_only_if_damaged(server, cap
         assert path.read_bytes() == CONTENT
     assert files_left() == ["thing.gz"] and server.seen == ["good"]
     out, err = capsys.readouterr()
-    assert "thing.gz" in err
-    assert out == "" and "SHA256" not in err and "Downloading" not in err, "pooch says nothing"
+    assert out == "" and "thing.gz" in err
     path.write_bytes(b"damaged")
     assert fetch(archive(server, "good")).read_bytes() == CONTENT
 
@@ -93,8 +93,7 @@ def test_a_stalling_server_is_given_up_quickly_and_once(server, mood):
 @pytest.mark.parametrize("way", ["folder", "at home", "file", "file, with a slash", "URL"])
 def test_a_mirror_comes_before_the_internet(way, server, tmp_path, monkeypatch):
     stick = tmp_path / "a stick"
-    (stick / "set").mkdir(parents=True)
-    (stick / "set" / "thing.gz").write_bytes(CONTENT)
+    lay(stick, {"set/thing.gz": CONTENT})
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     ways = {"folder": str(stick), "at home": "~/a stick", "URL": f"{server.url}/good/"}

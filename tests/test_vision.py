@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from matplotlib import pyplot as plt
+from source import lay
 from torch.nn import functional
 from torchvision import transforms
 
@@ -250,9 +251,7 @@ def published(checkpoint, server, tmp_path, monkeypatch):
     file = SimpleNamespace(url=f"{server.url}/good/{name}", transforms=preset)
     known = SimpleNamespace(IMAGENET1K_V1=file)
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda architecture: known)
-    hub = tmp_path / "torch/hub/checkpoints"
-    hub.mkdir(parents=True)
-    return file.url, hub / name
+    return file.url, tmp_path / "torch/hub/checkpoints" / name
 
 
 def test_imagenet_weights_from_torch_hub_or_the_internet(
@@ -260,7 +259,7 @@ def test_imagenet_weights_from_torch_hub_or_the_internet(
 ):
     (_, in_hub), (state, content) = published, checkpoint
     monkeypatch.setattr(conftest, "CONTENT", content)
-    in_hub.write_bytes(content)
+    lay(in_hub.parent, {in_hub.name: content})
     for requests in (0, 1, 1):
         weights = vision.imagenet("resnet18")
         assert len(server.seen) == requests
@@ -276,7 +275,7 @@ def test_imagenet_weights_from_torch_hub_or_the_internet(
 def test_wrong_weights_are_refused_and_leave_nothing(published, checkpoint):
     """Other bytes from the server; a damaged file in torch hub's cache, not ours to delete."""
     url, in_hub = published
-    in_hub.write_bytes(checkpoint[1][:-1])
+    lay(in_hub.parent, {in_hub.name: checkpoint[1][:-1]})
     with pytest.raises(sources.Unavailable, match="are not here") as error:
         vision.imagenet("resnet18")
     line = str(error.value)

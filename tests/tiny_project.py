@@ -22,10 +22,11 @@ def make(folder, monkeypatch):
 
 
 def write(folder, **notebooks):
-    """Write notebooks by name, with an underscore before it; each is a cell or a list of them."""
-    for name, sources in notebooks.items():
-        sources = [sources] if isinstance(sources, str) else sources
-        content = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
+    """Write notebooks by name, with an underscore before it: a source, or several and cells."""
+    for name, cells in notebooks.items():
+        cells = [cells] if isinstance(cells, str) else cells
+        made = [v4.new_code_cell(one) if isinstance(one, str) else one for one in cells]
+        content = v4.new_notebook(cells=made)
         nbformat.write(content, folder / "notebooks" / f"{name[1:]}.ipynb")
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from drawing import PICTURES, SECONDS, run_cell
+from drawing import PICTURES, ROOT, SECONDS, run_cell
 
 from handwriting import models
 from nbhelpers import data, profile, sources, tamil
 
-ROOT = Path(__file__).resolve().parents[2]
 CELL = """
 from handwriting import models, pad
 reader = models.reader("{model}")

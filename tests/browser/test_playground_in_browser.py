@@ -14,6 +14,7 @@ from drawing import (
     BY_HAND,
     LINES,
     PICTURES,
+    ROOT,
     SOUND,
     bring,
     brings,
@@ -31,13 +32,11 @@ from drawing import (
 from PIL import Image
 
 from handwriting import ink, mine, playground, scenes
-from nbhelpers import sources
 
 IMAGES = 500  # of each data set
 AGREEMENT = 0.995
 FIRST_SECONDS, LATER_SECONDS = 3, 0.05  # wanted
 SLOW = 4  # times, for a busy machine
-SITE = sources.project_folder() / "course" / "site"
 PAGE = """<!DOCTYPE html>
 <html lang="en"{theme}>
 <head>
@@ -64,7 +63,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     if said := playground.copy(folder / "playground"):
         pytest.skip(said)
-    text = (SITE / "playground.md").read_text(encoding="utf-8")
+    text = (ROOT / "course" / "site" / "playground.md").read_text(encoding="utf-8")
     body = "\n".join(re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL))
     for name, theme in (("playground", ""), ("dark", ' data-theme="dark"')):
         (folder / f"{name}.html").write_text(PAGE.format(theme=theme, body=body), encoding="utf-8")

@@ -53,14 +53,9 @@ def address(site):
 
 
 @pytest.fixture(scope="module")
-def names(site):
-    """The path of every page in the site."""
-    return [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html"))]
-
-
-@pytest.fixture(scope="module")
-def chapters(names):
-    return [name for name in names if name.startswith("notebooks/")]
+def chapters(site):
+    """The path of each chapter in the site."""
+    return [path.relative_to(site).as_posix() for path in sorted(site.glob("notebooks/*.html"))]
 
 
 @pytest.fixture
@@ -99,11 +94,11 @@ def barriers(page, **options):
 
 
 @SOUND
-def test_every_page_is_sound(watch, address, names, faults):
+def test_every_page_is_sound(watch, address, site, faults):
     """No error or foreign request, nothing sticks out, no barrier: wide, narrow, light, dark."""
     page = watch(address, width=WIDE, height=800)
     contrast = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
-    for name in names:
+    for name in (path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html"))):
         page.set_viewport_size({"width": WIDE, "height": 800})
         page.emulate_media(color_scheme="light")
         page.goto(f"{address}/{name}")
