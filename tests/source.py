@@ -11,7 +11,7 @@ IN_GIT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git chec
 
 
 def modules(*patterns):
-    """Return the text of each module that matches, by its path in the project."""
+    """Return the text of each file that matches, by its path in the project."""
     return {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
         for pattern in patterns

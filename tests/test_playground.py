@@ -3,6 +3,7 @@
 `tests/browser` tries the page itself, with ONNX Runtime and 500 test images of each data set.
 """
 
+import functools
 import json
 import re
 import shutil
@@ -88,8 +89,9 @@ def drawn(strokes, pen):
     return np.dstack([grey] * 3)
 
 
+@functools.cache
 def photos():
-    """Return a digit in each scene, boxed, hollow, twice; and what shows none."""
+    """Return a digit in each scene, boxed, hollow, twice; a dash; and what shows none."""
     images = digits().validation.images
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
@@ -98,11 +100,13 @@ def photos():
     hollow, noise = Image.new("L", (300, 360), 255), np.random.default_rng(0)
     seven = [(60, 60), (240, 60), (240, 100), (140, 310), (90, 310), (180, 105), (60, 105)]
     ImageDraw.Draw(hollow).line([*seven, *seven[:2]], 0, 6, joint="curve")
-    empty, speck, marks, filled, clipped = (np.full((560, 560), 255, np.uint8) for _ in range(5))
+    sheets = [np.full((560, 560), 255, np.uint8) for _ in range(6)]
+    speck, marks, filled, clipped, dash, _ = sheets  # the last stays empty
+    dash[270:300, 80:480] = 20  # wider than a digit
     speck[300:302, 200:202], filled[100:400, 150:450], clipped[:200, 240:320] = 240, 20, 20
     for top, left in np.ndindex(4, 5):
         marks[60 + 120 * top :, 60 + 100 * left :][:20, :20] = 20
-    files += [noise.integers(0, 256, (90, 120), np.uint8), empty, speck, marks, filled, clipped]
+    files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets]
     return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
 
