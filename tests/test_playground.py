@@ -23,7 +23,6 @@ from handwriting.pictures import opened
 from nbhelpers import shapes
 from nbhelpers.tamil import alphabet
 
-AS_PYTHON = promise.site("The playground prepares drawings, and refuses them, as Python does")
 pytestmark = pytest.mark.usefixtures("reference")
 
 FORMS = {
@@ -110,7 +109,7 @@ def photos():
     return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
 
-@AS_PYTHON
+@promise.site("The playground prepares drawings, and refuses them, as Python does")
 @pytest.mark.parametrize(
     ("form", "make"),
     [("mnist", digit_pictures), ("tamil", letter_pictures), ("tamil, smaller", letter_pictures),

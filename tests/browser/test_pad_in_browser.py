@@ -22,8 +22,6 @@ from drawing import (
 )
 from PIL import Image
 
-SILENT = "No answer from the kernel"
-
 
 @pytest.fixture(scope="module")
 def desk(show):
@@ -213,7 +211,7 @@ def test_reload_and_restart(show, easy):
     kernel_idle(page)
     page.wait_for_timeout(1000)
     write(page, LINES[:1])
-    page.locator(".nbh-message", has_text=SILENT).wait_for(timeout=10_000)
+    page.locator(".nbh-message", has_text="No answer from the kernel").wait_for(timeout=10_000)
     assert page.locator(".nbh-caption").inner_text() == "No answer"
     shot(page, "restarted")
     run_cell(page)

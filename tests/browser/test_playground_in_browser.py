@@ -54,9 +54,6 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-# ------------------------------------------------------------------------------------ what there is
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A folder with the page, and the address that serves it."""
@@ -101,9 +98,6 @@ def page(desk):
     if desk.get_by_role("button", name="Clear").is_enabled():
         desk.get_by_role("button", name="Clear").click()
     return desk
-
-
-# --------------------------------------------------------------------------------- the same answers
 
 
 @promise.site("The playground answers 500 test images as Python does, 99.5 % of them at least")
@@ -163,9 +157,6 @@ def test_answers_are_those_of_python(key, page, site, readers, data_sets):
         same += ours.choices[0].text == card.classes[int(np.argmax(theirs[1]))]
     assert same >= AGREEMENT * len(rows), f"{same} of {len(rows)} answers are Python's"
     assert np.mean(differences) < 0.5
-
-
-# ----------------------------------------------------------------------------------------- drawing
 
 
 @BY_HAND
@@ -297,9 +288,6 @@ def test_a_hand_of_your_own_is_learned_kept_and_exported(visit, readers, tmp_pat
     part.get_by_role("button", name="Delete all").click()
     part.get_by_text("0 of 30").wait_for()
     assert page.evaluate("localStorage.getItem('course-hand')") is None
-
-
-# ------------------------------------------------------------------------------ speed and the rest
 
 
 @promise.speed("The playground answers a stroke within 0.2 seconds")

@@ -235,8 +235,6 @@ def test_guesses_are_written_folded_and_counted(watch, site, address, chapters, 
     assert page.evaluate("localStorage.getItem('course-guesses')") == '{"on":false}'
 
 
-# ---------------------------------------------------------------------------- "Train it here"
-
 BOXES = ("01_one_linear_layer", "02_two_layers", "03_three_layers", "05_lenet")
 SLOW = 6  # times, for a busy machine
 
