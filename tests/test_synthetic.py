@@ -19,13 +19,8 @@ def pictures():
     return dict(synthetic.pictures(writers=6, trials=1))
 
 
-@pytest.fixture(scope="module")
-def read(pictures, tmp_path_factory):
-    path = packed(tmp_path_factory.mktemp("synthetic") / "letters.zip", pictures)
-    return tamil.read_characters(path, 32)
-
-
-def test_importer_finds_class_and_writer(read):
+def test_importer_finds_class_and_writer(pictures, tmp_path):
+    read = tamil.read_characters(packed(tmp_path / "letters.zip", pictures), 32)
     assert read.labels.tolist() == [*range(156)] * 6
     assert read.writers.tolist() == [writer for writer in range(1, 7) for _ in range(156)]
     height, width = read.sizes.median(dim=0).values
