@@ -61,8 +61,7 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
-    far = _far(areas, boxes) if not many else np.zeros(0, int)
-    areas[far] = 0
+    areas[far := _far(areas, boxes, many)] = 0
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
@@ -90,9 +89,8 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and not whole),
         0.3 * (2 * depth.max() > 2.6 * pen),  # rather what is between strokes
     )
-    if outlined == OUTLINE:  # the other doubts were of its thin lines, before they were filled
-        return kept, pen, OUTLINE
-    return kept, pen, min(1.0, doubt)
+    # The other doubts were of its thin lines, before they were filled.
+    return kept, pen, OUTLINE if outlined == OUTLINE else min(1.0, doubt)
 
 
 def _outlined(crop: np.ndarray, pen: float) -> float:
@@ -133,7 +131,7 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
     return dirt
 
 
-def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]]) -> np.ndarray:
+def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]], many: bool) -> np.ndarray:
     """Return what is far from the longest part, and no character beside it: print, a stamp."""
     kept = np.flatnonzero(areas)
     corners = np.array([box_of(boxes[part - 1]) for part in kept])
@@ -145,7 +143,8 @@ def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]]) -> np.ndarray:
     smaller = (sizes < 0.5 * longest) | (filled & (sizes < 0.8 * longest))
     specks = areas[kept] < 0.08 * areas[kept][main]
     far = kept[(away > 0.8 * longest) & smaller & ~specks]
-    return far[: len(far) * (len(far) < MOST_PARTS)]  # more are dust
+    words = len(far) > 2 and areas[far].sum() > areas[kept][main]  # or dust
+    return far[:0] if words or many else far
 
 
 def _underlines(

@@ -51,7 +51,8 @@ def show_images(
         axis.set_title(caption, fontsize=9)
     figure.suptitle(title)
     words = ", ".join(caption.replace("\n", " ") for caption in captions)
-    show(figure, f"{title}: {len(images)} pictures in {rows} rows, captioned {words}.")
+    shape = f"{len(images)} pictures in {rows} {'row' if rows == 1 else 'rows'}"
+    show(figure, f"{title}: {shape}, captioned {words}.")
 
 
 def curves_figure(histories: Sequence[History], title: str | None = None) -> Figure:
@@ -70,7 +71,7 @@ def curves_figure(histories: Sequence[History], title: str | None = None) -> Fig
                 how["label"] = f"{history.name}, {part}" if len(histories) > 1 else part
                 axis.plot(epochs, getattr(history, f"{part}_{what}"), line, **how)
             axis.set(xlabel="epoch", ylabel=what)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes[1].legend(fontsize=8)
     figure.suptitle(title or f"Learning curves: {', '.join(h.name for h in histories)}")
     return figure

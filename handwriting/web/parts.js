@@ -150,7 +150,8 @@ function far(areas, boxes) {
     const away = between(boxes[main], boxes[part]) > 0.8 * longest;
     return away && smaller && areas[part] >= 0.08 * areas[main];
   });
-  return apart.length < MOST_PARTS ? apart : []; // more are dust
+  const words = apart.length > 2 && sum(apart.map((part) => areas[part])) > areas[main]; // or dust
+  return words ? [] : apart;
 }
 
 /** Return the parts that are flat lines below all else, wider than that, and end in sight. */
