@@ -178,6 +178,7 @@ MARKS = {
     "underline seen from closer": ("line", (105, 253, 255, 259), "black", 11),
     "hole of a punch": ("circle", (40, 200), 14, "black"),
     "strip of a scan's border": ("line", (4, 50, 4, 340), "black", 4),
+    "stamp in a corner": ("rectangle", (330, 20, 372, 60), "black"),
 }
 
 
@@ -187,6 +188,26 @@ def test_marks_around_the_character_are_not_of_it(mark, reference):
     draw, *how = MARKS[mark]
     getattr(ImageDraw.Draw(picture), draw)(*how)
     assert far_apart(to_mnist(picture).normalised, reference) < 0.2
+
+
+def test_a_small_digit_is_found_beside_what_is_left_of_a_desk(reference):
+    page = Image.new("RGB", (1200, 1600), "white")
+    page.paste(drawn().resize((90, 96)), (600, 500))
+    desk = ImageDraw.Draw(page)
+    desk.polygon([(0, 0), (50, 0), (20, 1600), (0, 1600)], "#5a4030")
+    desk.polygon([(0, 1600), (0, 1570), (1200, 1540), (1200, 1600)], "#5a4030")
+    steps = to_mnist(page)
+    assert far_apart(steps.normalised, reference) < 0.3
+    assert steps.box == pytest.approx((0.52, 0.33, 0.56, 0.365), abs=0.01)
+
+
+def test_more_ends_and_loops_than_a_digit_has_are_doubted():
+    for arms in (7, 3):
+        star = Image.new("L", (300, 300), 255)
+        for angle in np.arange(arms) * 2 * np.pi / arms:
+            end = 150 + 100 * np.cos(angle), 150 + 100 * np.sin(angle)
+            ImageDraw.Draw(star).line((150, 150, *end), 0, 14)
+        assert (to_mnist(star).doubt >= 0.35) == (arms > 6)
 
 
 def test_an_underline_is_found_beside_a_speck():

@@ -90,11 +90,12 @@ def drawn(strokes, pen):
 
 @functools.cache
 def photos():
-    """Return a digit in each scene, boxed, hollow, twice; a dash; and what shows none."""
+    """Return a digit in each scene, beside a stamp, boxed, hollow, twice; and what shows none."""
     images = digits().validation.images
     files = [scenes.picture(images[i], scene, 3) for i, scene in enumerate(scenes.SCENES)]
     files += [scenes.pair((images[1], images[2]), 0, below) for below in (False, True)]
     boxed = Image.fromarray(drawn([pad._three()], 30)).resize((280, 280))
+    plain = boxed.resize((140, 140))
     ImageDraw.Draw(boxed).rectangle((30, 20, 250, 260), outline="black", width=5)
     hollow, noise = Image.new("L", (300, 360), 255), np.random.default_rng(0)
     seven = [(60, 60), (240, 60), (240, 100), (140, 310), (90, 310), (180, 105), (60, 105)]
@@ -105,7 +106,13 @@ def photos():
     speck[300:302, 200:202], filled[100:400, 150:450], clipped[:200, 240:320] = 240, 20, 20
     for top, left in np.ndindex(4, 5):
         marks[60 + 120 * top :, 60 + 100 * left :][:20, :20] = 20
-    files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets]
+    stamped, hatch = Image.new("L", (500, 300), 255), Image.new("L", (300, 300), 255)
+    stamped.paste(plain, (20, 140))
+    ImageDraw.Draw(stamped).rectangle((430, 20, 470, 60), 0)
+    for step in (90, 150, 210):
+        ImageDraw.Draw(hatch).line((step, 40, step - 20, 260), 0, 9)
+        ImageDraw.Draw(hatch).line((40, step, 260, step), 0, 9)
+    files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets, stamped, hatch]
     return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
 
