@@ -63,9 +63,10 @@ class Answer:
     def __str__(self) -> str:
         """Return one line, such as `7, probability 0.98`."""
         first, second = self.choices[:2]
+        if not self.sure and self.steps.doubt >= DOUBTFUL:
+            return f"not sure that it is one character; {first} or {second}, if it is"
         if not self.sure:
-            other = " or that it is one character" if self.steps.doubt >= DOUBTFUL else ""
-            return f"not sure between {first} and {second}{other}"
+            return f"not sure between {first} and {second}"
         in_latin = f" ({first.transliteration})" if first.transliteration else ""
         return f"{first.text}{in_latin}, probability {first.probability:.2f}"
 

@@ -156,9 +156,11 @@ def test_wrong_arguments(changes, message, tmp_path):
     Version(torch.__version__) < Version("2.13"), reason="no aten.adaptive_max_pool2d"
 )
 @AS_PYTORCH
-@pytest.mark.filterwarnings("error")
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "error",
+    "ignore:__array__ implementation:DeprecationWarning",
+    "ignore:numpy.core is deprecated:DeprecationWarning",
+)
 def test_fastai_model_in_bfloat16_with_resizing(tmp_path, capfd):
     from nbhelpers import vision
 
