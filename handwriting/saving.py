@@ -226,17 +226,30 @@ def exported(network: nn.Module, card: Card) -> onnx.ModelProto:
             return (probabilities, _strangeness(features, *usual)) if usual else (probabilities,)
 
     usual = models.noted(network)
+    example = torch.zeros(2, 1, card.side, card.side)  # an axis of 1 would be taken for constant
+    gives = ["probabilities", *(["strangeness"] if usual else [])]
+    free = {"images": {0: torch.export.Dim("b")}}
+    return as_onnx(Whole(), (example,), ["images"], gives, dynamic_shapes=free)
+
+
+def as_onnx(
+    module: nn.Module, example: tuple, given: list[str], gives: list[str], **how: Any
+) -> onnx.ModelProto:
+    """Return a module's graph, opset 18, with names for what it is given and gives.
+
+    `how` goes to `torch.onnx.export`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own parts
         program = torch.onnx.export(
-            Whole().eval(),
-            (torch.zeros(2, 1, card.side, card.side),),  # an axis of 1 would be taken for constant
-            input_names=["images"],
-            output_names=["probabilities", *(["strangeness"] if usual else [])],
-            dynamic_shapes={"images": {0: torch.export.Dim("b")}},
+            module.eval(),
+            example,
+            input_names=given,
+            output_names=gives,
             opset_version=18,  # written without converting; browsers' ONNX Runtime reads it
             dynamo=True,
             verbose=False,
+            **how,
         )
     proto = program.model_proto  # made anew each time it is asked for
     graph = proto.graph

@@ -265,7 +265,7 @@ NOTHING = {
     "gradient": (BLANK, lambda _: np.tile(np.linspace(255, 60, 200).astype("u1"), (150, 1))),
     "square": (f"{FILLED} without strokes", lambda _: sheet("rectangle", (90, 40, 200, 150), 0)),
     "half a sheet": (f"{FILLED}|{BLANK}", lambda _: sheet("rectangle", (0, 0, 199, 300), 0)),
-    "words": (rf"{MARKS_OF_MANY}|\d+ characters", lambda _: sheet("text", (20, 99), PAGE[:21], 0, font_size=30)),
+    "words": (MARKS_OF_MANY, lambda _: sheet("text", (20, 99), PAGE[:21], 0, font_size=30)),
     "page": (f"{BLANK}|{MARKS_OF_MANY}", lambda _: sheet("text", (20, 20), PAGE, 0, font_size=20)),
 }
 

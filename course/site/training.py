@@ -10,8 +10,6 @@ import json
 import math
 import shutil
 import tomllib
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from course import results
 from handwriting import playground
+from handwriting.saving import as_onnx
 from nbhelpers import data, networks, profile, sources
 
 SCRIPTS = Path(__file__).with_name("train")
@@ -119,29 +118,8 @@ def exported(network: nn.Sequential, box: dict[str, Any]) -> onnx.ModelProto:
     values = [value.detach() for value in network.parameters()]
     given = [*names, "images", "labels", "rate", "mask"][: len(names) + len(example)]
     gives = [*(f"new.{name}" for name in names), "loss", "logits", "most"]
-    return _as_onnx(step, (values, *example), given, gives)
-
-
-def _as_onnx(step: Callable, example: tuple, given: list, gives: list) -> onnx.ModelProto:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own parts
-        program = torch.onnx.export(
-            make_fx(step)(*example).eval(),
-            example,
-            input_names=given,
-            output_names=gives,
-            opset_version=18,
-            custom_translation_table=_TRANSLATIONS,
-            dynamo=True,
-            verbose=False,
-        )
-    proto = program.model_proto
-    graph = proto.graph
-    # The exporter notes where in whose folders each line of Python stands: nothing to pass on.
-    named = (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer)
-    for part in (*named, graph):
-        del part.metadata_props[:]
-    return proto
+    traced, how = make_fx(step)(values, *example), {"custom_translation_table": _TRANSLATIONS}
+    return as_onnx(traced, (values, *example), given, gives, **how)
 
 
 # What the exporter has no ONNX form for, or a clumsy one. Only what the course's networks need:
