@@ -68,7 +68,7 @@ class Profile:
 
     def published(self, model: str) -> float:
         """Return the test accuracy that the recipe of `model` was published with."""
-        return _table()["published"][model]
+        return self._setting("published", model)
 
     @property
     def precision(self) -> torch.dtype:
@@ -89,12 +89,13 @@ class Profile:
         return f"{self.name}-{self.device.type.replace('cuda', 'gpu')}"
 
     def _setting(self, group: str, name: str) -> Any:
-        try:
-            values = _table()[group][name]
-        except KeyError:
-            known = ", ".join(sorted(_table()[group]))
-            message = f"profiles.toml has no [{group}] entry {name!r}. It has: {known}."
-            raise ProfileError(message) from None
+        table = _table()[group]
+        if name not in table:
+            known = ", ".join(sorted(table))
+            raise ProfileError(f"profiles.toml has no [{group}] entry {name!r}. It has: {known}.")
+        values = table[name]
+        if not isinstance(values, list):
+            return values  # the same in every profile
         if self.place == "full-gpu":
             return values[-1]  # the fourth where there is one
         return values[NAMES.index(self.name)]

@@ -23,9 +23,10 @@ def test_unknown_profile_or_device(monkeypatch, setting, value, message):
         profile.current()
 
 
-def test_unknown_setting_lists_the_known_ones():
-    with pytest.raises(ProfileError, match=r"\[epochs\] entry 'nothing'.*linear"):
-        profile.current().epochs("nothing")
+@pytest.mark.parametrize("group", ["epochs", "published"])
+def test_unknown_setting_lists_the_known_ones(group):
+    with pytest.raises(ProfileError, match=rf"\[{group}\] entry 'nothing'.*linear"):
+        getattr(profile.current(), group)("nothing")
 
 
 # R2's loss makes it forget whole digits with some seeds; notebook 04 shows that this is its nature.
