@@ -107,7 +107,7 @@ def show_confusion(
     axis.set_yticks(range(len(classes)), classes)
     axis.set(title=title, xlabel="predicted", ylabel="true")
     pairs = "; ".join(
-        f"{true} taken for {taken} {count} times"
+        f"{true} taken for {taken}: {count} times"
         for true, taken, count in most_confused(labels, predictions, classes, 3)
     )
     show(figure, f"Confusion matrix of {len(labels)} images. Most frequent mistakes: {pairs}.")

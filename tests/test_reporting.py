@@ -37,7 +37,7 @@ def test_figures_carry_alternative_text_and_are_closed(shown, split):
     alts = [metadata["image/png"]["alt"] for _, metadata in shown]
     assert "0.7500 after epoch 2" in alts[0]
     assert "6 pictures in 2 rows" in alts[1]
-    assert "a taken for b 2 times; b taken for c 1 times" in alts[2]
+    assert "a taken for b: 2 times; b taken for c: 1 times" in alts[2]
     assert "a as b 0.80" in alts[3]
     assert all(data["image/png"].startswith(b"\x89PNG") for data, _ in shown)
     assert plt.get_fignums() == []
