@@ -141,10 +141,12 @@ def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]], many: bool) -> np.
     away = np.maximum(low - high[main], low[main] - high).max(1)
     filled = (areas[kept] > 0.5 * tall * wide) & (wide > 0.5 * tall)
     smaller = (sizes < 0.5 * longest) | (filled & (sizes < 0.8 * longest))
-    specks = areas[kept] < 0.08 * areas[kept][main]
-    far = kept[(away > 0.8 * longest) & smaller & ~specks]
+    marks = areas[kept] >= 0.08 * areas[kept][main]  # no specks
+    far = kept[(away > 0.8 * longest) & smaller & marks]
     words = len(far) > 2 and areas[far].sum() > areas[kept][main]  # or dust
-    return far[:0] if words or many else far
+    rows = (low + high)[marks][(low + high)[marks, 1].argsort(), 0]  # from left to right
+    three = len(rows) == 3 and rows[1] < min(rows[0], rows[2])  # ஃ is one letter
+    return far[:0] if words or three or many else far
 
 
 def _underlines(

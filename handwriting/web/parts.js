@@ -143,15 +143,21 @@ function far(areas, boxes) {
   const size = (part) => Math.max(...sidesOf(boxes[part]));
   const longest = most(kept.map(size));
   const main = kept.find((part) => size(part) === longest);
-  const apart = kept.filter((part) => {
+  const marks = kept.filter((part) => areas[part] >= 0.08 * areas[main]); // no specks
+  const apart = marks.filter((part) => {
     const [wide, tall] = sidesOf(boxes[part]);
     const filled = areas[part] > 0.5 * tall * wide && wide > 0.5 * tall;
     const smaller = size(part) < (filled ? 0.8 : 0.5) * longest;
     const away = between(boxes[main], boxes[part]) > 0.8 * longest;
-    return away && smaller && areas[part] >= 0.08 * areas[main];
+    return away && smaller;
   });
   const words = apart.length > 2 && sum(apart.map((part) => areas[part])) > areas[main]; // or dust
-  return words ? [] : apart;
+  const middle = (part, [from, to]) => boxes[part][from] + boxes[part][to];
+  const rows = marks
+    .sort((one, other) => middle(one, ["left", "right"]) - middle(other, ["left", "right"]))
+    .map((part) => middle(part, ["top", "bottom"])); // from left to right
+  const three = rows.length === 3 && rows[1] < Math.min(rows[0], rows[2]); // ஃ is one letter
+  return words || three ? [] : apart;
 }
 
 /** Return the parts that are flat lines below all else, wider than that, and end in sight. */
