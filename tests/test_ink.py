@@ -210,6 +210,12 @@ def test_more_ends_and_loops_than_a_digit_has_are_doubted():
         assert (to_mnist(star).doubt >= 0.35) == (arms > 6)
 
 
+def test_three_marks_far_from_each_other_are_one_letter():
+    mask = np.zeros((256, 256), bool)
+    mask[60:70, 100:160] = mask[150:164, 60:74] = mask[150:164, 180:194] = True
+    assert (parts.character(mask)[0] == mask).all()
+
+
 def test_an_underline_is_found_beside_a_speck():
     mask = np.zeros((256, 256), bool)
     mask[60:160, 100:112] = mask[60:72, 90:100] = True  # a 1

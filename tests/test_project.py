@@ -162,7 +162,7 @@ def test_the_packages_stay_small_enough_to_be_read():
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
     # pages, checks exercises, audits labels, makes a book and draws letters by other pens.
     assert lines(ours) <= 9_480
-    assert lines(modules("tests/**/*.py")) <= 8_330
+    assert lines(modules("tests/**/*.py")) <= 8_340
 
 
 def test_no_function_is_longer_than_a_screen():
