@@ -185,17 +185,20 @@ def _measured(crop: np.ndarray) -> tuple[np.ndarray, float, int]:
     if fine.max() <= HALF:  # a hairline of a large picture
         fine = (fine * (255 / fine.max())).round().astype(np.uint8)
     mask = fine > HALF
-    middle = skeletonize(mask)
-    pen = float(2 * np.median(ndimage.distance_transform_edt(mask)[middle]))
-    return fine, pen / FINE, _ends(mask, middle, pen)
+    depth = ndimage.distance_transform_edt(mask)
+    pen = float(2 * np.median(depth[skeletonize(mask)]))
+    return fine, pen / FINE, _ends(mask, pen)
 
 
-def _ends(mask: np.ndarray, middle: np.ndarray, pen: float) -> int:
+def _ends(mask: np.ndarray, pen: float) -> int:
     """Return how many ends a character's strokes have, plus two for each loop.
 
-    Of 99.8 in 100 wild digits, 6 at most; a tree, a star or a # has more. The mask and the
-    `middle` of its strokes are bool `[h, w]`, the pen is in pixels.
+    Of nearly all digits, 6 at most; a tree, a star or a # has more. The mask is bool `[h, w]`, the
+    pen is in pixels.
     """
+    # Smooth, for the edge of an enlarged picture has steps.
+    mask = ndimage.gaussian_filter(np.pad(mask, 3).astype(np.float32), 0.3 * pen) > 0.5
+    middle = skeletonize(mask)
     near = ndimage.convolve(middle.astype(np.uint8), EIGHT.astype(np.uint8), mode="constant")
     areas = np.bincount(ndimage.label(~mask)[0].ravel())[1:]  # what is around it, and its loops
     loops = np.count_nonzero(areas > 0.15 * pen * pen) - 1

@@ -134,20 +134,20 @@ function measured(crop) {
   const darkest = most(fine.data);
   if (darkest <= HALF) fine = mapped(fine, (value) => round(value * (255 / darkest))); // a hairline
   const mask = inked(fine);
-  const middle = skeleton(mask);
-  const pen = 2 * median(selected(distances(mask).data, middle.data));
-  return { fine, pen: pen / FINE, ends: endsOf(mask, middle, pen) };
+  const pen = 2 * median(selected(distances(mask).data, skeleton(mask).data));
+  return { fine, pen: pen / FINE, ends: endsOf(mask, pen) };
 }
 
 /** Return how many ends a character's strokes have, plus two for each loop; the pen in pixels. */
-function endsOf(mask, middle, pen) {
-  const { width, data } = middle; // nothing along its edges: `fine` has a margin
+function endsOf(mask, pen) {
+  const smooth = above(gaussian(padded(mask, 3), 0.3 * pen), 0.5); // an enlarged picture has steps
+  const { width, data } = skeleton(smooth); // nothing along its edges: it has a margin
   const around = [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1];
   let ends = 0;
   data.forEach((there, i) => {
     if (there && sum(around.map((step) => data[i + step])) === 1) ends += 1;
   });
-  const { areas } = labelled(mapped(mask, (inside) => !inside), false);
+  const { areas } = labelled(mapped(smooth, (inside) => !inside), false);
   return ends + 2 * (areas.slice(1).filter((area) => area > 0.15 * pen * pen).length - 1);
 }
 
