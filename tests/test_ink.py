@@ -208,6 +208,8 @@ def test_more_ends_and_loops_than_a_digit_has_are_doubted():
             end = 150 + 100 * np.cos(angle), 150 + 100 * np.sin(angle)
             ImageDraw.Draw(star).line((150, 150, *end), 0, 14)
         assert (to_mnist(star).doubt >= 0.35) == (arms > 6)
+    steps = 255 - to_mnist(drawn()).normalised.numpy().repeat(6, 0).repeat(6, 1)
+    assert to_mnist(steps).doubt < 0.35  # along its edge, as of any enlarged image
 
 
 def test_three_marks_far_from_each_other_are_one_letter():
