@@ -193,11 +193,11 @@ def _measured(crop: np.ndarray) -> tuple[np.ndarray, float, int]:
 def _ends(mask: np.ndarray, pen: float) -> int:
     """Return how many ends a character's strokes have, plus two for each loop.
 
-    Of nearly all digits, 6 at most; a tree, a star or a # has more. The mask is bool `[h, w]`, the
+    Of nearly all digits, 7 at most; a tree, a star or a # has more. The mask is bool `[h, w]`, the
     pen is in pixels.
     """
     # Smooth, for the edge of an enlarged picture has steps.
-    mask = ndimage.gaussian_filter(np.pad(mask, 3).astype(np.float32), 0.3 * pen) > 0.5
+    mask = ndimage.gaussian_filter(np.pad(mask, 3).astype(np.float32), pen / 8) > 0.5
     middle = skeletonize(mask)
     near = ndimage.convolve(middle.astype(np.uint8), EIGHT.astype(np.uint8), mode="constant")
     areas = np.bincount(ndimage.label(~mask)[0].ravel())[1:]  # what is around it, and its loops

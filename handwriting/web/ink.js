@@ -140,7 +140,7 @@ function measured(crop) {
 
 /** Return how many ends a character's strokes have, plus two for each loop; the pen in pixels. */
 function endsOf(mask, pen) {
-  const smooth = above(gaussian(padded(mask, 3), 0.3 * pen), 0.5); // an enlarged picture has steps
+  const smooth = above(gaussian(padded(mask, 3), pen / 8), 0.5); // an enlarged picture has steps
   const { width, data } = skeleton(smooth); // nothing along its edges: it has a margin
   const around = [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1];
   let ends = 0;
