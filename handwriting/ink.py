@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FINE = INK["fine"]  # longest side of a character while its pen is measured and redrawn, in pixels
 HALF = INK["half"]  # what counts as ink, of 255, on the edge of a stroke
+DOUBTFUL = INK["doubtful"]  # doubt with which no answer is sure
 BUSIEST = INK["busiest"]  # ends of strokes and twice the loops that a digit has; see `_ends`
 
 # Widths of the pen as a share of the character's longer side. MNIST: the 5th and the 95th
@@ -98,7 +99,7 @@ def to_mnist(picture: Picture) -> Steps:
 
 def _as_mnist(one: Found) -> Steps:
     fine, pen, ends = _measured(one.crop)
-    doubt = max(one.doubt, several(one.crop)[1], 0.4 * (ends > BUSIEST))
+    doubt = max(one.doubt, several(one.crop)[1], DOUBTFUL * (ends > BUSIEST))
     drawn = one.crop
     if pen > MNIST_PENS[1]:
         drawn = _thinner(fine, pen, MNIST_USUAL[1])

@@ -61,7 +61,7 @@ function placedIn(one, { form, side, proportions }) {
 function asMnist(one) {
   const { crop } = one;
   const { fine, pen, ends } = measured(crop);
-  const doubt = Math.max(one.doubt, several(crop).doubt, 0.4 * (ends > BUSIEST));
+  const doubt = Math.max(one.doubt, several(crop).doubt, DOUBTFUL * (ends > BUSIEST));
   const [thin, thick] = MNIST_PENS;
   let drawn = crop;
   if (pen > thick) drawn = thinner(fine, pen, MNIST_USUAL[1]);
