@@ -182,7 +182,8 @@ def show(new_page, lab):
         nbformat.write(made, path)
         page = new_page(**options)
         (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
-        page.goto(f"{address}/lab/tree/{path.name}?reset", wait_until="domcontentloaded")
+        place = f"lab/workspaces/{path.stem}/tree/{path.name}"  # tabs of other pages stay there
+        page.goto(f"{address}/{place}?reset", wait_until="domcontentloaded")
         run_cell(page)
         return page
 

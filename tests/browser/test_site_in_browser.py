@@ -176,7 +176,7 @@ def test_a_glossary_link_explains_its_term(watch, address, chapters):
     assert len(link.get_attribute("title")) > 20
     link.click()
     assert "glossary.html#term-" in page.url
-    assert page.locator("dt:target").is_visible()
+    page.locator("dt:target").wait_for()
 
 
 def test_tamil_is_set_in_the_site_s_own_font(watch, address, site):
