@@ -1,7 +1,6 @@
 """What notebooks 1 to 7 chose, on validation images: the one copy of it in the package.
 
-The notebooks write it out as well: change both, a test compares. With their seed a recipe gives
-their model; it can be trained with other seeds, fewer labels and by several processes as well.
+The notebooks write it out as well; a test compares. With their seed a recipe gives their model.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from nbhelpers.training import History
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a notebook trains a model: AdamW with a one-cycle schedule, in batches of 256."""
+    """How a notebook trains a model: AdamW with a one-cycle schedule."""
 
     name: str  # what the records call the model
     notebook: str  # whose model it is
@@ -36,6 +35,7 @@ class Recipe:
     spread: float = 1.0  # and what they are then divided by
     fast: bool = True  # in the profile's fastest number format and channels-last layout
     early_top: float = 0.3  # after which share of the steps the rate is highest
+    batch: int = 256  # images a batch
     fused: bool = False  # the optimizer updates all weights in one go; its last digits differ
 
 
@@ -80,7 +80,7 @@ def train(
     epochs: int | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
-    """Train the model of `recipe`, without label smoothing; return it and what was measured.
+    """Train the model of `recipe`; return it and what was measured.
 
     `seed` is that of the initial weights, the order of the images and their changes; `run` says for
     how many epochs unless `epochs` does; `checkpoint` is a folder, as in `training.fit`.
@@ -88,10 +88,10 @@ def train(
     torch.manual_seed(seed)
     layout = torch.channels_last if recipe.fast else torch.contiguous_format
     model = recipe.network().to(run.device, memory_format=layout)
-    batches = _batches(recipe, dataset.train, run, 256, shuffle=True, seed=seed)
+    batches = _batches(recipe, dataset.train, run, recipe.batch, shuffle=True, seed=seed)
     epochs = epochs or run.epochs(recipe.epochs)
-    how = {"lr": recipe.rate, "weight_decay": recipe.decay, "fused": recipe.fused}
-    optimizer = torch.optim.AdamW(model.parameters(), **how)
+    how = {"weight_decay": recipe.decay, "fused": recipe.fused}
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.rate, **how)
     steps = {"batches": len(batches), "epochs": epochs, "pct_start": recipe.early_top}
     history = training.fit(
         model,
@@ -100,6 +100,7 @@ def train(
         optimizer=optimizer,
         epochs=epochs,
         schedule=training.one_cycle(optimizer, recipe.rate, **steps),
+        loss_function=nn.CrossEntropyLoss(label_smoothing=recipe.smoothing),
         augment=recipe.augment,
         precision=run.precision if recipe.fast else torch.float32,
         name=name or recipe.name,
@@ -111,9 +112,8 @@ def train(
 
 def probabilities(recipe: Recipe, model: nn.Module, split: Split, run: Profile) -> torch.Tensor:
     """Return what a trained model gives for the images of `split`: float32 `[n, classes]`."""
-    batches = _batches(recipe, split, run, 512)
     precision = run.precision if recipe.notebook == "07" else torch.float32  # as it does itself
-    return training.predict(model, batches, precision=precision)[0]
+    return training.predict(model, _batches(recipe, split, run, 512), precision=precision)[0]
 
 
 def test(
