@@ -71,12 +71,13 @@ class Contest(NamedTuple):
 
 
 LENET = Contest(
-    replace(recipes.LENET, name="LeNet (R3)", rate=0.006, augment=None, fused=True), 2, 0.990,
+    replace(recipes.LENET, name="LeNet (R3)", augment=None, smoothing=0.1, batch=128,
+            fused=True), 1, 0.990,
     picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12,
 )  # fmt: skip
 THREE_LAYERS = Contest(
-    replace(LENET.ours, name="784-300-50-10 (R1)", network=networks.three_layers, rate=0.004,
-            centre=0.0, spread=1.0), 5, 0.971,
+    replace(recipes.MNIST[2], name="784-300-50-10 (R1)", rate=0.004, augment=None, fused=True),
+    5, 0.971,
     one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400,
 )  # fmt: skip
 
