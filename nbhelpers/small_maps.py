@@ -19,12 +19,12 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what `nn.Conv2d` would, up to rounding: `[b, out_channels, height, width]`."""
-        (rows, columns), (top, left) = self.kernel_size, self.padding
-        down, right = self.stride
+        (rows, columns), (top, left), (down, right) = self.kernel_size, self.padding, self.stride
         deep, wide = images.shape[2:]
         height = (deep + 2 * top - rows) // down + 1
         width = (wide + 2 * left - columns) // right + 1
-        if not images.is_cpu or max(height, width) > 4 or torch.compiler.is_exporting():
+        small = max(height, width) <= 4 and images.is_cpu and not torch.compiler.is_exporting()
+        if not small or len(images) < 16:  # few images do not pay for moving the weights about
             return super().forward(images)
         if self.groups > 1:
             places = _places((deep, wide), self.kernel_size, self.stride, self.padding)

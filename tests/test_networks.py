@@ -23,9 +23,9 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(
     theirs = nn.Conv2d(5, 5 if depthwise else 6, kernel, stride, padding, **how).double()
     (ours,) = small_maps.fast_on_small_maps(nn.Sequential(copy.deepcopy(theirs)))
     with torch.inference_mode():  # what is kept from here must not stop a training
-        ours(torch.rand(1, 5, *size, dtype=torch.double))
+        ours(torch.rand(16, 5, *size, dtype=torch.double))
     assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
-    images = torch.rand(4, 5, *size, dtype=torch.double)
+    images = torch.rand(16, 5, *size, dtype=torch.double)
     results = []
     for layer in (theirs, ours):
         inputs = images.clone().requires_grad_()
@@ -39,6 +39,8 @@ def test_convolutions_of_small_maps_give_what_torch_s_give(
     monkeypatch.setattr(nn.Conv2d, "forward", lambda layer, images: calls.append(layer))
     ours(images)
     assert bool(calls) != small, "the shapes that are slow in torch, and no others, are ours"
+    ours(images[:15])
+    assert len(calls) == 2 - small, "few images are torch's"
 
 
 def test_other_convolutions_stay_torch_s():

@@ -71,9 +71,8 @@ class Contest(NamedTuple):
 
 
 LENET = Contest(
-    replace(recipes.LENET, name="LeNet (R3)", augment=None, smoothing=0.1, batch=128,
-            fused=True), 1, 0.990,
-    picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12,
+    replace(recipes.LENET, name="LeNet (R3)", augment=None, smoothing=0.1, batch=128, fused=True),
+    1, 0.990, picture_by_picture, 512, partial(torch.optim.Adam, lr=0.001), 12,
 )  # fmt: skip
 THREE_LAYERS = Contest(
     replace(recipes.MNIST[2], name="784-300-50-10 (R1)", rate=0.004, augment=None, fused=True),
