@@ -14,7 +14,7 @@ class SmallMapConv2d(nn.Conv2d):
     """A convolution that is computed as one matrix product where its output is at most 4×4.
 
     Images of 24 to 64 pixels shrink that far in a ResNet's last stages, and torch's own is slow
-    there on a CPU. A depthwise one is a small product a channel. On a GPU it is left alone.
+    there on a CPU. Depthwise ones are small products. On a GPU, and for few images, it is torch's.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
