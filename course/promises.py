@@ -16,14 +16,9 @@ from xml.etree import ElementTree
 from course.results import TOGETHER, keep_durations, markdown, read, write
 
 GROUPS = (
-    "Data",
-    "Training",
-    "Results",
-    "Notebooks",
-    "Site and playground",
-    "Hostile conditions",
+    "Data", "Training", "Results", "Notebooks", "Site and playground", "Hostile conditions",
     "Speed",
-)
+)  # fmt: skip
 SUITES = ("tests", "tests-browser")  # what the JUnit files in build/ are called
 HEADS = ["promise", "tested by", "seen"]
 MAIN = (  # those that the README shows
@@ -133,8 +128,7 @@ def _races(bench: Path) -> Iterator[_Row]:
             (f"{tamil} 3 times faster than at 64 × 64 pixels", before, 3),
         ):
             link = f"bench-cpu/{record.name}" if contests else ""
-            seen = _ratio(contest, least)
-            yield "Speed", f"{promise}, on {processor}", "make bench", link, seen
+            yield "Speed", f"{promise}, on {processor}", "make bench", link, _ratio(contest, least)
 
 
 def _notebooks(root: Path) -> Iterator[_Row]:

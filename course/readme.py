@@ -108,14 +108,15 @@ def _records(root: Path) -> list[dict]:
 def minutes(root: Path) -> str:
     """Return a Markdown table of the minutes that each notebook took, and all of them."""
     took = results.read(root / "results" / "durations.json")
+    names = sorted({name for place in took.values() for name in place})
     rows = [
         [
             f"`{place.removesuffix('-cpu')}`",
-            *(f"{took[place][n] / 60:.1f}" if n in took[place] else "–" for n in took["full-cpu"]),
+            *(f"{took[place][name] / 60:.1f}" if name in took[place] else "–" for name in names),
         ]
         for place in ("quick-cpu", "full-cpu")
     ]
-    heads = [str(int(name[:2])) if name[0].isdigit() else "all" for name in took["full-cpu"]]
+    heads = [str(int(name[:2])) if name[0].isdigit() else "all" for name in names]
     return markdown(["minutes", *heads], rows)
 
 

@@ -1,4 +1,4 @@
-"""Read and keep what runs have measured: JSON files, whose format is all that this depends on."""
+"""Read and keep what runs have measured."""
 
 import json
 from collections.abc import Iterable

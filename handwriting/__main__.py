@@ -26,12 +26,8 @@ exit status:
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the pictures that the arguments name; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m handwriting",
-        description=_ABOUT,
-        epilog=_STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    how = {"epilog": _STATUS, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("python -m handwriting", description=_ABOUT, **how)
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file")
     known = "digits (the default), tamil, or the name of a saved model such as resnet34"
     parser.add_argument("--model", default="digits", help=known)

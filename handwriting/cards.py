@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nbhelpers import shapes, sources
+from nbhelpers.tamil import alphabet
 
 REFERENCE = sources.project_folder() / "results" / "models"  # the course's own models
 # Which notebook saves which model.
@@ -56,8 +57,6 @@ class Card:
         """Return a Tamil letter in Latin script; of other characters nothing."""
         if self.form != "tamil":
             return ""
-        from nbhelpers.tamil import alphabet
-
         return dict(alphabet.class_table()).get(text, "")
 
     def strokes(self, text: str) -> list[list[list[int]]]:
@@ -67,8 +66,6 @@ class Card:
         """
         if not self.transliteration(text):
             return []
-        from nbhelpers.tamil import alphabet
-
         strokes = alphabet.pen_strokes()[list(dict(alphabet.class_table())).index(text)]
         return [[[round(x), round(-y)] for x, y in stroke] for stroke in strokes]
 

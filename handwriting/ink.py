@@ -186,8 +186,7 @@ def _measured(crop: np.ndarray) -> tuple[np.ndarray, float, int]:
     if fine.max() <= HALF:  # a hairline of a large picture
         fine = (fine * (255 / fine.max())).round().astype(np.uint8)
     mask = fine > HALF
-    depth = ndimage.distance_transform_edt(mask)
-    pen = float(2 * np.median(depth[skeletonize(mask)]))
+    pen = float(2 * np.median(ndimage.distance_transform_edt(mask)[skeletonize(mask)]))
     return fine, pen / FINE, _ends(mask, pen)
 
 

@@ -106,8 +106,7 @@ class Reader:
             )
         if self.card.strangest == 1:  # nor do older files give a strangeness
             return run(self.session, images), np.zeros(len(images), bool)
-        outputs = ["probabilities", "strangeness"]
-        probabilities, strangeness = _run(self.session, images, outputs)
+        probabilities, strangeness = _run(self.session, images, ["probabilities", "strangeness"])
         return probabilities, strangeness > self.card.strangest
 
     def read(self, picture: Picture) -> Answer:

@@ -19,7 +19,6 @@ from typing import Any
 import anywidget
 import matplotlib
 import numpy as np
-import torch
 import traitlets
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
@@ -93,8 +92,8 @@ class Pad(anywidget.AnyWidget):
             several = WORDS["refusals"]["several"]["en"] in str(error)
             every = reader.read_all(png) if several else []
             return {"error": str(error), "all": [_said(one, reader) for one in every]}
-        seen = self.answer.steps.normalised
-        picture = "data:image/png;base64," + _base64(_png(_grey(seen)))
+        seen = self.answer.steps.form
+        picture = "data:image/png;base64," + _base64(_png(Image.fromarray(255 - seen)))
         return _said(self.answer, reader) | {"seen": picture, "side": len(seen)}
 
     def _keep(self, png: bytes, reader: Reader, content: dict[str, Any]) -> dict[str, Any]:
@@ -125,8 +124,7 @@ class Pad(anywidget.AnyWidget):
         """Return a picture of the pad with the last drawing, or an example, and its alt text."""
         picture, answer, reader = self.picture, self.answer, self._drawn_for
         if picture is None:
-            strokes = reader.card.strokes(reader.card.classes[0]) or [_three()]
-            picture = _png(_written(strokes))
+            picture = _png(_written(reader.card.strokes(reader.card.classes[0]) or [_three()]))
             with contextlib.suppress(InkError):
                 answer = reader.read(picture)
         said = f", and what the model reads: {answer}" if answer else "; nothing could be read"
@@ -189,8 +187,7 @@ class Practice(Pad):
 
 
 def _said(answer: Answer, reader: Reader) -> dict[str, Any]:
-    strokes = reader.card.strokes
-    choices = [vars(one) | {"strokes": strokes(one.text)} for one in answer.choices]
+    choices = [vars(one) | {"strokes": reader.card.strokes(one.text)} for one in answer.choices]
     return {"sure": answer.sure, "choices": choices}
 
 
@@ -205,8 +202,7 @@ def _three() -> list[list[float]]:
     """Return the way of a pen that writes a 3, y down: two arcs."""
     turns = [math.radians(angle) for angle in range(-155, 91, 5)]
     upper = [[28 * math.cos(t), 24 * math.sin(t) - 24] for t in turns]
-    lower = [[33 * math.cos(-t), 30 * math.sin(-t) + 30] for t in reversed(turns)]
-    return upper + lower
+    return upper + [[33 * math.cos(-t), 30 * math.sin(-t) + 30] for t in reversed(turns)]
 
 
 def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> Image.Image:
@@ -222,10 +218,6 @@ def _written(strokes: list[list[list[int]]], side: int = 560, pen: int = 36) -> 
         for x, y in line:  # round ends and corners
             draw.ellipse([x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2], fill=20)
     return picture
-
-
-def _grey(ink: torch.Tensor) -> Image.Image:
-    return Image.fromarray(255 - ink.numpy())  # dark on white
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -256,7 +248,7 @@ def _figure(picture: bytes, answer: Answer | None, reader: Reader) -> bytes:
             seen.set_axis_off()
         else:
             _draw_choices(bars, answer.choices, answer.sure)
-            grey = _grey(answer.steps.normalised)
+            grey = Image.fromarray(255 - answer.steps.form)  # dark on white
             seen.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             seen.set(title="what the model sees", xlabel=f"{grey.width} × {grey.height} pixels")
         about = WORDS["pad"]["about"]["en"].format(title=reader.card.title, origin=reader.origin)

@@ -131,13 +131,11 @@ def _shares(size: tuple[int, int]) -> np.ndarray:
 
 def _enlarged(colour: Image.Image) -> View:
     """Return a picture of a few pixels with smooth edges, and a margin as its corners are."""
-    values = np.asarray(colour)
-    corners = np.median(values[[0, 0, -1, -1], [0, -1, 0, -1]], 0).astype(np.uint8)
+    corners = np.median(np.asarray(colour)[[0, 0, -1, -1], [0, -1, 0, -1]], 0).astype(np.uint8)
     framed = Image.new("RGB", (colour.width + 2, colour.height + 2), tuple(corners.tolist()))
     framed.paste(colour, (1, 1))
     large = framed.resize([12 * side for side in framed.size], Image.Resampling.BICUBIC)
-    shares = _shares(colour.size) @ np.array([[1 / 12, 0, -1], [0, 1 / 12, -1], [0, 0, 1]])
-    return large, shares
+    return large, _shares(colour.size) @ np.array([[1 / 12, 0, -1], [0, 1 / 12, -1], [0, 0, 1]])
 
 
 def _views(whole: View) -> Iterator[tuple[View, int, Kind, float]]:
@@ -307,6 +305,8 @@ def _noise(strength: np.ndarray, most: float) -> float:
     """Return the standard deviation of the paper, from the median: ink does not count."""
     sampled = strength[::2, ::2]
     sampled = sampled[sampled <= most]
+    if not sampled.size:
+        raise refused("unclear")
     return 1.4826 * float(np.median(np.abs(sampled - np.median(sampled))))
 
 
@@ -321,7 +321,7 @@ def _paper(picture: Image.Image) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].reshape(2, -1)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
     colour = np.asarray(small, np.float64).reshape(-1, 3).T
-    away = _largest(colour - np.median(colour, 1, keepdims=True))
+    away = np.abs(colour - np.median(colour, 1, keepdims=True)).max(0)
     rim = np.maximum(np.abs(x), np.abs(y)) > 0.85
     # Least squares, with little weight for what lies far from the surface; first along the rim,
     # which is mostly paper. The third that fits best tells the spread: ink may cover nearly half.
@@ -331,7 +331,7 @@ def _paper(picture: Image.Image) -> np.ndarray:
         weighted = terms * seen / (1 + (away / (2 * spread)) ** 2)
         fit = np.linalg.solve(weighted @ terms.T + 1e-3 * np.eye(6), weighted @ colour.T)
         left_over = colour - fit.T @ terms
-        away = _largest(left_over)
+        away = np.abs(left_over).max(0)
     spread = max(1.0, 2.2 * np.quantile(away, 0.35))
     known = (away < 3 * spread).astype(float).reshape(height, width)
     weight = ndimage.gaussian_filter(known, COARSE / 10) + 0.1
@@ -343,15 +343,10 @@ def _paper(picture: Image.Image) -> np.ndarray:
     return np.stack(bands)
 
 
-def _largest(change: np.ndarray) -> np.ndarray:
-    """Return the largest change of the three colours: `[n]` for `[3, n]`."""
-    return np.abs(change).max(0)
-
-
 def _strength(values: np.ndarray, paper: np.ndarray) -> np.ndarray:
     """Return how far each pixel differs from the paper in the direction of the ink's colour."""
     change = (values.transpose(2, 0, 1) - paper).reshape(3, -1)
-    size = _largest(change)
+    size = np.abs(change).max(0)
     far = change[:, size > max(1.0, 0.5 * np.percentile(size[::5], 99.5))]
     if not far.size:
         return np.zeros(values.shape[:2], np.float32)

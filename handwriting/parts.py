@@ -189,8 +189,7 @@ def separate(ink: np.ndarray) -> list[Placed]:
     bool `[h, w]`.
     """
     parts, _ = ndimage.label(ink > 64, EIGHT)
-    slices = ndimage.find_objects(parts)
-    joined = _joined(np.array([box_of(one) for one in slices]))
+    joined = _joined(np.array([box_of(one) for one in ndimage.find_objects(parts)]))
     characters = []
     for one in range(joined.max() + 1):
         mine = np.pad(joined == one, (1, 0))[parts]

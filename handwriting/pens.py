@@ -6,11 +6,8 @@ led over a line twice; small loops fill with ink, dots become rings, a scan blur
 to meet such letters in training.
 """
 
-import io
-
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from scipy import ndimage
 from skimage.morphology import remove_small_holes, skeletonize
 from torch.nn import functional
@@ -19,7 +16,7 @@ from handwriting import ink, wild
 from handwriting.parts import EIGHT, cut
 from nbhelpers import shapes
 from nbhelpers.augmentation import RandomWarp
-from nbhelpers.tamil import synthetic
+from nbhelpers.tamil import archive, synthetic
 
 OTHER_HANDS = RandomWarp(degrees=10, shear=0.3, stretch=0.5, bend=0.02)
 
@@ -45,8 +42,7 @@ def strangers(writers: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     letters, labels = [], []
     for name, content in synthetic.pictures(writers, seed=seed):
-        picture = ImageOps.invert(Image.open(io.BytesIO(content)).convert("L"))
-        letters.append(shapes.placed(picture, shapes.FORMS["tamil"].side, "adapted"))
+        letters.append(archive.square(content, shapes.FORMS["tamil"].side, "adapted")[0])
         labels.append(int(name.split("/")[1][:3]))
     return redrawn(torch.from_numpy(np.stack(letters)), seed), torch.tensor(labels)
 
@@ -91,8 +87,7 @@ def _drawn(way: np.ndarray, size: float, random: np.random.Generator) -> np.ndar
     if random.random() < 0.25:  # ink fills small loops
         most = int(np.ceil((0.14 * size) ** 2)) - 1
         inked = np.pad(drawn > 0.5, 1)  # what is outside is one piece, and large
-        filled = remove_small_holes(inked, max_size=most)
-        drawn[(filled & ~inked)[1:-1, 1:-1]] = 1
+        drawn[(remove_small_holes(inked, max_size=most) & ~inked)[1:-1, 1:-1]] = 1
     return drawn
 
 

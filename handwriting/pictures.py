@@ -37,15 +37,15 @@ def opened(picture: Picture) -> tuple[Image.Image, str]:
         name = str(picture)
     torch = sys.modules.get("torch")  # to import it takes seconds; who has a tensor has done so
     if torch and isinstance(picture, torch.Tensor):
-        picture = picture.numpy(force=True)
+        # NumPy has no bfloat16.
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy(force=True)
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture, name)
     elif not isinstance(picture, Image.Image):
         picture = from_bytes(_read(picture, name), name)
     _check_size(*picture.size, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on details of a damaged file
+        with warnings.catch_warnings(action="ignore"):  # on details of a damaged file
             if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 picture = ImageOps.exif_transpose(picture)
             picture.load()
@@ -65,8 +65,7 @@ def from_bytes(content: bytes, name: str) -> Image.Image:
         InkError: it is no picture of one of `FORMATS`, several, or one too large or too small.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on details of a damaged file
+        with warnings.catch_warnings(action="ignore"):  # on details of a damaged file
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
             if picture.format in ("JPEG", "MPO"):  # decode a large photo at half its size or less
@@ -102,9 +101,10 @@ def _read(picture: Path | str | bytes, name: str) -> bytes:
         if path.is_dir():
             raise InkError(f"{name}: a folder. Expected the path of one picture.")
         try:
-            if (size := path.stat().st_size) > MOST_BYTES:
-                raise InkError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read.")
-            content = path.read_bytes()
+            with path.open("rb") as file:  # a pipe or a device has no size
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise InkError(f"{name}: more than {MOST_BYTES:,} bytes, which are not read.")
         except FileNotFoundError:
             raise InkError(f"{name}: no such file. Check the path.") from None
         except OSError as error:
@@ -158,8 +158,7 @@ def _from_array(values: np.ndarray, name: str) -> Image.Image:
             said = f"{name}: an array with values from {low:g} to {high:g}."
             raise InkError(f"{said} Expected 0 to 1, 0 to 255 or 0 to 65,535, without NaN.")
         # Masks are 0 and 1, scikit-learn's digits 0 to 16; cameras put 10 or 12 bits into 16.
-        limits = (1, 16, 255, 1023, 4095, 65_535)
-        full = next(limit for limit in limits if high <= limit)
+        full = next(limit for limit in (1, 16, 255, 1023, 4095, 65_535) if high <= limit)
         values = (values.astype(np.float32) * (255 / full)).round().astype(np.uint8)
     return Image.fromarray(values)
 

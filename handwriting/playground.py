@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import io
 import json
 import lzma
 from dataclasses import asdict
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from PIL import Image, ImageChops
 
 from handwriting import models
 from nbhelpers import shapes, sources
-from nbhelpers.tamil import synthetic
+from nbhelpers.tamil import archive, synthetic
 
 WEB = Path(__file__).with_name("web")
 PACKAGES = sources.project_folder() / "course" / "site" / "node_modules"
@@ -39,11 +37,7 @@ def copy(out: Path) -> str | None:
         files = scripts() | runtime()
         # Read by ONNX Runtime first, so that no page is built around a damaged file.
         readers = {name: models.reader(name) for name in MODELS}
-    except (
-        sources.Unavailable,
-        sources.WriteError,
-        models.ModelError,
-    ) as error:  # says what to do, too
+    except (sources.Unavailable, sources.WriteError, models.ModelError) as error:  # says what to do
         return f"the playground: {error}"
     for name, reader in readers.items():
         files[f"{name}.onnx"], card = reader.content, reader.card
@@ -116,7 +110,6 @@ def others(content: bytes, reader: models.Reader) -> bytes:
     """Return the features of letters by synthetic writers, float32 `[writers, classes, width]`."""
     card, images = reader.card, []
     for _, tiff in synthetic.pictures(WRITERS, trials=1, classes=len(card.classes)):
-        letter = ImageChops.invert(Image.open(io.BytesIO(tiff)).convert("L"))
-        images.append(shapes.placed(letter, card.side, card.proportions))
+        images.append(archive.square(tiff, card.side, card.proportions)[0])
     inputs = np.stack(images)[:, None].astype(np.float32) / 255
     return models.session_of(content).run(["features"], {"images": inputs})[0].tobytes()

@@ -35,12 +35,10 @@ def picture(
     return SCENES[scene](np.asarray(image), proportions, random)
 
 
-def pair(
-    images: tuple[np.ndarray, np.ndarray], seed: int, below: bool = False, proportions: str = "kept"
-) -> bytes:
+def pair(images: tuple[np.ndarray, np.ndarray], seed: int, below: bool = False) -> bytes:
     """Return a picture file of two characters, uint8 `[h, w]` each: side by side, or `below`."""
     random = np.random.default_rng(seed)
-    one, other = (wild.enlarged(np.asarray(image), proportions, 160) for image in images)
+    one, other = (wild.enlarged(np.asarray(image), "kept", 160) for image in images)
     if below:
         one, other = one.T, other.T
     gap, edge = random.integers(30, 70), random.integers(40, 60)
@@ -51,7 +49,7 @@ def pair(
     return wild.encoded(wild.painted(page.T if below else page))
 
 
-def page(images: list[np.ndarray], seed: int, proportions: str = "kept") -> bytes:
+def page(images: list[np.ndarray], seed: int) -> bytes:
     """Return a picture file of characters, uint8 `[h, w]` each, in rows, as `wild.picture`."""
     random = np.random.default_rng(seed)
     in_row, size = random.integers(2, 7), random.uniform(70, 130)
@@ -60,7 +58,7 @@ def page(images: list[np.ndarray], seed: int, proportions: str = "kept") -> byte
     sheet = np.zeros((np.array((rows, in_row)) * (high, wide) + size).astype(int), np.float32)
     climb = random.uniform(-0.05, 0.05)
     for number, image in enumerate(images):
-        strokes = _ink(image, proportions, size * random.uniform(0.8, 1.1))
+        strokes = _ink(image, "kept", size * random.uniform(0.8, 1.1))
         row, column = divmod(number, in_row)
         middle = np.array(((row + 0.5) * high, (column + 0.5) * wide)) + size / 2
         middle += size * random.uniform(-0.06, 0.06, 2) + (climb * (column - in_row / 2) * wide, 0)
@@ -112,14 +110,9 @@ def _lying(
     )
     ground = _chosen(grounds, random) + (grain * random.uniform(1, 9))[:, :, None]
     onto = perspective(corners + middle, np.array([(0, 0), (wide, 0), (wide, high), (0, high)]))
-    cover, drawn = (
-        np.asarray(
-            Image.fromarray(np.pad(values, 1)).transform(
-                tuple(size.tolist()), Image.Transform.PERSPECTIVE, onto, Image.Resampling.BICUBIC
-            )
-        ).clip(0, 1)[:, :, None]
-        for values in (np.ones_like(sheet), sheet)
-    )
+    how = tuple(size.tolist()), Image.Transform.PERSPECTIVE, onto, Image.Resampling.BICUBIC
+    both = (Image.fromarray(np.pad(values, 1)) for values in (np.ones_like(sheet), sheet))
+    cover, drawn = (np.asarray(one.transform(*how)).clip(0, 1)[:, :, None] for one in both)
     on_sheet = paper * (1 - drawn) + pen * drawn
     shade = 1 - 0.35 * gaussian_filter(cover[:, :, 0], 8)[:, :, None]  # the sheet's shadow
     return _photo(ground * shade * (1 - cover) + on_sheet * cover, random)

@@ -26,13 +26,15 @@ def surfaces(picture: Image.Image) -> Iterator[tuple[Image.Image, np.ndarray]]:
     on which something is drawn and which are not the whole picture.
     """
     small = np.asarray(within(picture, SMALL), np.float32)
+    if min(small.shape[:2]) < 2:
+        return  # a strip, which has no slopes
     smooth = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
     steep = np.max([np.hypot(*np.gradient(smooth[:, :, band])) for band in range(3)], 0)
     found: list[tuple[float, np.ndarray, np.ndarray]] = []
     for least in (3.0, 7.0, 14.0):  # of faint frames, of texture
         for region in _even(steep < least):
             corners = _corners(region)
-            if corners is not None and not any(_same(corners, other) for _, other, _ in found):
+            if corners is not None and all(np.abs(corners - o).max() >= 5 for _, o, _ in found):
                 found.append((area_of(corners), corners, region))
     found.sort(key=lambda one: -one[0])
     scale = max(picture.size) / max(small.shape)
@@ -101,8 +103,7 @@ def _rectangle(hull: np.ndarray) -> np.ndarray:
         axes = np.stack([along, (-along[1], along[0])])
         low, high = (hull @ axes.T).min(0), (hull @ axes.T).max(0)
         if (area := np.prod(high - low)) < least:
-            box = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-            best, least = box @ axes, area
+            best, least = np.array([low, (high[0], low[1]), high, (low[0], high[1])]) @ axes, area
     return best
 
 
@@ -115,10 +116,6 @@ def area_of(corners: np.ndarray) -> float:
     return 0.5 * float(_cross(corners, np.roll(corners, -1, 0)).sum()) if len(corners) else 0.0
 
 
-def _same(corners: np.ndarray, others: np.ndarray) -> bool:
-    return bool(np.abs(corners - others).max() < 5)
-
-
 def _straightened(
     picture: Image.Image, corners: np.ndarray, region: np.ndarray, small: np.ndarray, scale: float
 ) -> tuple[Image.Image, np.ndarray]:
@@ -129,8 +126,7 @@ def _straightened(
     sides = np.hypot(*(np.roll(corners, -1, 0) - corners).T) * scale
     size = np.array([max(sides[0], sides[2]), max(sides[1], sides[3])])
     size = np.maximum(16, size * min(1, LARGEST / size.max())).astype(int)
-    middle = corners.mean(0)
-    inner = (corners + 0.5 + (middle - corners) * 2 * INSET) * scale
+    inner = (corners + 0.5 + (corners.mean(0) - corners) * 2 * INSET) * scale
     onto = np.array([(0, 0), (size[0], 0), size, (0, size[1])], float)
     numbers = perspective(onto, inner)
     how = Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BILINEAR

@@ -17,7 +17,7 @@ class RandomAffine:
     """Rotate, scale, slant and shift each image of a batch a little."""
 
     degrees: float = 0.0  # largest rotation, either way
-    scale: float = 0.0  # largest change of size, as a share: 0.1 is from 90 % to 110 %
+    scale: float = 0.0  # largest change of size, as a share: 0.1 is from 1 / 1.1 to 1 / 0.9
     shear: float = 0.0  # largest slant, as a share of the height
     shift: float = 0.0  # largest shift in either direction, as a share of the side
 

@@ -64,7 +64,7 @@ class Dataset:
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             digest.update(split.images.contiguous().numpy())
-            digest.update(split.labels.numpy())
+            digest.update(split.labels.contiguous().numpy())
         return digest.hexdigest()[:16]
 
 
@@ -207,6 +207,8 @@ def real_or_sample(real: Callable[[], Any], sample: Callable[[], Any]) -> Any:
 
 
 def _show_banner(reason: str) -> None:
+    from html import escape
+
     from IPython.display import HTML, display
 
     class Banner(HTML):
@@ -217,7 +219,7 @@ def _show_banner(reason: str) -> None:
         '<div style="background:#b00020;color:white;font-size:1.2em;padding:1em"><b>SAMPLE DATA, '
         "not the real set.</b> This run shows the course on a small stand-in; its numbers say "
         "nothing.<details><summary>why</summary>"
-        f'<pre style="color:inherit;background:none">{reason}</pre></details></div>'
+        f'<pre style="color:inherit;background:none">{escape(reason)}</pre></details></div>'
     )
     display(Banner(text))
 

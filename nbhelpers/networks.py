@@ -37,8 +37,8 @@ def small_cnn(classes: int = 10) -> nn.Sequential:
 
 def lenet(classes: int = 10, side: int = 28) -> nn.Sequential:
     """Return the LeNet of notebook 5."""
-    first = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
-    second = [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    first = [nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU()]
+    second = [nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU()]
     left = ((side - 4) // 2 - 4) // 2  # each convolution costs 4 pixels, then half are pooled away
     decide = [nn.Flatten(), nn.Linear(50 * left * left, 500), nn.ReLU(), nn.Dropout(0.5)]
     return nn.Sequential(*first, *second, *decide, nn.Linear(500, classes))

@@ -39,8 +39,7 @@ class Profile:
 
     def sides(self, experiment: str) -> list[int]:
         """Return the side of training images in each epoch, in pixels; small ones cost less."""
-        stages = self._setting("stages", experiment)
-        return [side for side, epochs in stages for _ in range(epochs)]
+        return [side for side, epochs in self._setting("stages", experiment) for _ in range(epochs)]
 
     def side(self, experiment: str) -> int:
         """Return the side of all images of `experiment`, in pixels."""

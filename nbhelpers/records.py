@@ -50,7 +50,6 @@ class Result:
     test_class_averaged_accuracy: float
     test_ci95: tuple[float, float]
     test_images: int
-    input_size: tuple[int, int]
     expected_band: tuple[float, float]
     published: float | None
     answers: Answers | None = field(default=None, repr=False, compare=False)  # None: not kept
@@ -106,7 +105,6 @@ def test_result(
         test_class_averaged_accuracy=float(balanced_accuracy_score(test.labels, predictions)),
         test_ci95=confidence_interval(correct, len(test)),
         test_images=len(test),
-        input_size=tuple(test.images.shape[1:]),
         expected_band=band,
         published=published,
         answers=answers,
@@ -152,12 +150,8 @@ def record(
     }
     path = _path(run, dataset, notebook, part)
     beside = path.with_suffix(".npz")
-    arrays = {
-        f"{number}_{name}": getattr(result.answers, name)
-        for number, result in enumerate(results)
-        if result.answers
-        for name in _ANSWERS
-    }
+    kept = {f"{number}_": vars(one.answers) for number, one in enumerate(results) if one.answers}
+    arrays = {start + name: array for start, some in kept.items() for name, array in some.items()}
     with written(path) as unfinished:  # both are replaced, or neither
         unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
         if arrays:
@@ -177,7 +171,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
-        return entry | {"models": [*entry["models"]]}
+        needed = {"notebook": entry["notebook"], "data": {**entry["data"]}}
+        return entry | needed | {"models": [{**one} for one in entry["models"]]}
     except (ValueError, TypeError, KeyError) as error:
         advice = "Delete it and run its notebook again."
         raise ValueError(f"{path}: no results record ({error!r}). {advice}") from None

@@ -25,11 +25,8 @@ def show(figure: Figure, alt: str) -> None:
     # 256 colours, chosen for this picture, look the same and halve the size of a notebook.
     few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     few.save(png, format="png", optimize=True)
-    display(
-        {"image/png": png.getvalue(), "text/plain": f"<figure: {alt}>"},
-        metadata={"image/png": {"alt": alt}},
-        raw=True,
-    )
+    data = {"image/png": png.getvalue(), "text/plain": f"<figure: {alt}>"}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def show_images(
@@ -41,9 +38,8 @@ def show_images(
     """
     rows = max(1, -(-len(images) // columns))
     lines = 1 + max((caption.count("\n") for caption in captions), default=0)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * 0.92, rows * (0.92 + 0.2 * lines) + 0.4), squeeze=False
-    )
+    size = columns * 0.92, rows * (0.92 + 0.2 * lines) + 0.4
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
@@ -71,7 +67,7 @@ def curves_figure(histories: Sequence[History], title: str | None = None) -> Fig
                 how["label"] = f"{history.name}, {part}" if len(histories) > 1 else part
                 axis.plot(epochs, getattr(history, f"{part}_{what}"), line, **how)
             axis.set(xlabel="epoch", ylabel=what)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5], min_n_ticks=1))
     axes[1].legend(fontsize=8)
     figure.suptitle(title or f"Learning curves: {', '.join(h.name for h in histories)}")
     return figure
@@ -106,10 +102,8 @@ def show_confusion(
     axis.set_xticks(range(len(classes)), classes)
     axis.set_yticks(range(len(classes)), classes)
     axis.set(title=title, xlabel="predicted", ylabel="true")
-    pairs = "; ".join(
-        f"{true} taken for {taken}: {count} times"
-        for true, taken, count in most_confused(labels, predictions, classes, 3)
-    )
+    worst = most_confused(labels, predictions, classes, 3)
+    pairs = "; ".join(f"{true} taken for {taken}: {count} times" for true, taken, count in worst)
     show(figure, f"Confusion matrix of {len(labels)} images. Most frequent mistakes: {pairs}.")
 
 
@@ -125,10 +119,8 @@ def show_mistakes(
     wrong = (predicted != split.labels).nonzero()[:, 0]
     rows = wrong[sureness[wrong].argsort(descending=True)][:count]
     truth, answers = ([split.classes[i] for i in ids[rows]] for ids in (split.labels, predicted))
-    captions = [
-        f"{true} as {answer}\n{sure:.2f}"
-        for true, answer, sure in zip(truth, answers, sureness[rows], strict=True)
-    ]
+    told = zip(truth, answers, sureness[rows], strict=True)
+    captions = [f"{true} as {answer}\n{sure:.2f}" for true, answer, sure in told]
     show_images(split.images[rows], captions, title)
     return rows
 
@@ -157,8 +149,9 @@ def result_table(results: Sequence[Result]) -> None:
     import pandas as pd
     from IPython.display import display
 
-    rows = {
-        result.name: {
+    rows = [
+        {
+            "model": result.name,
             "parameters": f"{result.parameters:,}",
             "epochs": result.epochs,
             "training": f"{result.train_seconds:.0f} s",
@@ -167,5 +160,5 @@ def result_table(results: Sequence[Result]) -> None:
             "95 % interval": "{:.4f} to {:.4f}".format(*result.test_ci95),
         }
         for result in results
-    }
-    display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("model"))
+    ]
+    display(pd.DataFrame(rows).set_index("model"))

@@ -2,7 +2,8 @@
 
 The table is `forms.json`, which the playground's scripts read as well. It tells, for each form:
 what an image shows (`noun`), its `side` in pixels, whether `fitted` has `kept` or `adapted` the
-character's `proportions`, and the `licence` of models trained on such images.
+character's `proportions`, and the `licence` of models trained on such images; then what
+`handwriting` needs to find ink, and its words of refusal.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ class Form:
 TABLE = Path(__file__).with_name("forms.json")
 _CONTENT = json.loads(TABLE.read_text(encoding="utf-8"))
 FORMS = {name: Form(**values) for name, values in _CONTENT["forms"].items()}
-INK: dict[str, Any] = _CONTENT["ink"]  # what ink is found by; explained in handwriting/ink.py
+INK: dict[str, Any] = _CONTENT["ink"]  # what ink is found by; explained in handwriting/
 REFUSALS: dict[str, str] = _CONTENT["refusals"]  # why a picture shows no character
 
 
@@ -56,13 +58,9 @@ def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
     if images.shape[1:] == size:
         return images
-    parts = [
-        functional.interpolate(part[:, None].float(), size, mode="bilinear", antialias=True)
-        .round_()
-        .to(torch.uint8)
-        for part in images.split(4096)  # as floats, all at once could fill the memory
-    ]
-    return torch.cat(parts)[:, 0]
+    scaled = partial(functional.interpolate, size=size, mode="bilinear", antialias=True)
+    parts = images[:, None].split(4096)  # as floats, all at once could fill the memory
+    return torch.cat([scaled(part.float()).round_().to(torch.uint8) for part in parts])[:, 0]
 
 
 def place_by_centre_of_mass(images: np.ndarray, side: int) -> np.ndarray:

@@ -57,12 +57,13 @@ def project_folder() -> Path:
 
 def data_folder() -> Path:
     """Return NBHELPERS_DATA, for downloads; relative to the project, as notebooks run elsewhere."""
-    return project_folder() / (os.environ.get("NBHELPERS_DATA") or "data")
+    return project_folder() / Path(os.environ.get("NBHELPERS_DATA") or "data").expanduser()
 
 
 def artifacts_root() -> Path:
     """Return NBHELPERS_ARTIFACTS, for models and records; relative to the project, likewise."""
-    return project_folder() / (os.environ.get("NBHELPERS_ARTIFACTS") or "artifacts")
+    chosen = Path(os.environ.get("NBHELPERS_ARTIFACTS") or "artifacts")
+    return project_folder() / chosen.expanduser()
 
 
 def cached_path(archive: Archive) -> Path:

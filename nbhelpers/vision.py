@@ -27,8 +27,7 @@ from nbhelpers import sources, training
 from nbhelpers.data import Batches, Dataset, Split
 from nbhelpers.small_maps import fast_on_small_maps
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # fastai 2.8 uses what torch and pandas have deprecated
+with warnings.catch_warnings(action="ignore"):  # fastai 2.8 uses what torch has deprecated
     import fastai.callback.schedule  # noqa: F401  gives Learner fit_one_cycle and lr_find
     from fastai.callback.core import Callback, CancelFitException  # noqa: F401  for course/bench
     from fastai.callback.progress import ProgressCallback
@@ -383,7 +382,7 @@ _NO_MEMORY += "|could not create a primitive"
 
 
 def lr_find(learn: Learner, batches: int = 100) -> tuple[float, ...]:
-    """Run fastai's learning-rate finder on so many batches; show its plot, return its `.valley`."""
+    """Run fastai's learning-rate finder on so many batches; return its tuple, with `.valley`."""
     try:
         return learn.lr_find(num_it=batches)
     except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start

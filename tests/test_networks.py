@@ -1,4 +1,4 @@
-"""Convolutions that are fast on small maps."""
+"""Layers in a faster order, and convolutions that are fast on small maps."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nbhelpers import small_maps
+from nbhelpers import networks, small_maps
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,23 @@ def test_other_convolutions_stay_torch_s():
     others += ({"groups": 4},)  # depthwise, but with a bias
     model = nn.Sequential(*(nn.Conv2d(4, 4, 3, **other) for other in others))
     assert {type(layer) for layer in small_maps.fast_on_small_maps(model)} == {nn.Conv2d}
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_lenet_learns_to_the_last_digit_as_with_relu_before_pooling(precision):
+    torch.manual_seed(0)
+    ours = networks.lenet()
+    conv, pool, relu, other_conv, other_pool, other_relu, *rest = copy.deepcopy(ours)
+    published = nn.Sequential(conv, relu, pool, other_conv, other_relu, other_pool, *rest)
+    images, labels = torch.rand(64, 1, 28, 28).round(decimals=1) - 0.5, torch.arange(64) % 10
+    for model in (ours, published):
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for step in range(3):
+            torch.manual_seed(step)  # of the dropout
+            with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+                logits = model(images)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), published.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -21,8 +21,7 @@ from torchvision.models import resnet34
 
 from nbhelpers import profile, sources, tamil, vision
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # as in nbhelpers.vision
+with warnings.catch_warnings(action="ignore"):  # as in nbhelpers.vision
     from fastai.vision.augment import Resize, aug_transforms
     from fastai.vision.data import ImageDataLoaders
 
@@ -113,8 +112,8 @@ def published_way(
 
     Letters of the writers `held_out` are left out, so that both ways learn from the same.
     """
-    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fastai 2.8 uses what torch has deprecated
+    # fastai 2.8 uses what torch has deprecated.
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings(action="ignore"):
         table = files(Path(name), held_out)
         learn, weights = learner(Path(name), table, run)
         clock = _Clock(limit=limit, mark=mark)

@@ -29,13 +29,9 @@ ROOT = SITE.parent.parent
 PACKAGES = SITE / "node_modules"
 SHOWN = ("nbhelpers", "nbhelpers/tamil", "handwriting")  # packages in the reference
 BESIDES = (
-    "LICENSE",
-    "data/*.*",
-    "nbhelpers/**/*.py",
-    "nbhelpers/*.[jt]*",
-    "handwriting/*.py",
+    "LICENSE", "data/*.*", "nbhelpers/**/*.py", "nbhelpers/*.[jt]*", "handwriting/*.py",
     "results/ladder.png",
-)
+)  # fmt: skip
 BOOK = "reading-handwriting.epub"
 WITHOUT = "the boxes “Train it here”, which need the playground; figures stand for them"
 
@@ -98,8 +94,7 @@ def chosen(executed: Path | None) -> list[Path]:
 
 
 def _cells(path: Path) -> list[tuple[str, str]]:
-    cells = nbformat.read(path, as_version=4).cells
-    return [(cell.cell_type, cell.source) for cell in cells]
+    return [(cell.cell_type, cell.source) for cell in nbformat.read(path, as_version=4).cells]
 
 
 def _fonts(static: Path) -> str | None:

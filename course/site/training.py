@@ -182,8 +182,7 @@ def packed(digits: data.Dataset) -> tuple[bytes, dict[str, int]]:
     shades = (17 * (part.images / 17).round() for part in parts)
     both = [*(part.labels for part in parts), *shades]
     content = b"".join(one.numpy().astype(np.uint8).tobytes() for one in both)
-    counts = {"train": len(parts[0]), "validation": len(parts[1])}
-    return playground.packed(content), counts
+    return playground.packed(content), {"train": len(parts[0]), "validation": len(parts[1])}
 
 
 def committed(root: Path, chapter: str, run: int) -> dict[str, Any]:

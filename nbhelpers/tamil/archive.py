@@ -110,7 +110,10 @@ def characters(side: int = 64, proportions: str = "adapted") -> tuple[Split, Spl
         return learn, test, "full"
 
     def sample() -> tuple[Split, Split, str]:
-        letters = _read_or_kept(_written_by_synthetic_writers(), side, proportions)
+        name = f"downloads/hpl-tamil/synthetic-{synthetic.edition()}.zip"
+        path = sources.data_folder() / name
+        sources.kept(path, lambda: path if path.exists() else None, synthetic.write)
+        letters = _read_or_kept(path, side, proportions)
         learn, test = (letters[rows] for rows in _rows_by_writer(letters.writers, 0.2, seed=0))
         return learn, test, "sample"
 
@@ -129,11 +132,6 @@ def _joined(*parts: Split) -> Split:
     named = [torch.full_like(p.labels, UNKNOWN) if p.writers is None else p.writers for p in parts]
     images, labels = torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts])
     return Split(images, labels, parts[0].classes, torch.cat(named))
-
-
-def _written_by_synthetic_writers() -> Path:
-    path = sources.data_folder() / "downloads/hpl-tamil" / f"synthetic-{synthetic.edition()}.zip"
-    return sources.kept(path, lambda: path if path.exists() else None, synthetic.write)
 
 
 _ENDINGS = (".tif", ".tiff")
@@ -208,7 +206,7 @@ def _read(source: Path, side: int, proportions: str) -> dict[str, np.ndarray]:
             if told[1] == UNKNOWN:
                 numbers.add(told[2])
             try:
-                letters.append((told, *_square(content, side, proportions)))
+                letters.append((told, *square(content, side, proportions)))
             except ValueError as error:
                 damaged.append(f"{name}: {error}")
     _check_truth(source, truth, numbers)
@@ -309,7 +307,7 @@ def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
                 archive.members = []  # a tar file remembers every member it has read
 
 
-def _square(
+def square(
     content: bytes | None, side: int, proportions: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the image as of `shapes.placed`, and its (height, width); ValueError if damaged."""

@@ -108,15 +108,13 @@ def _glyph(strokes: tuple[np.ndarray, ...]) -> tuple[Glyph, int]:
             for point in others:
                 pen.lineTo(point)
             pen.closePath()
-    right = max(stroke[:, 0].max() for stroke in placed)
-    return pen.glyph(), round(right) + PEN
+    return pen.glyph(), round(max(stroke[:, 0].max() for stroke in placed)) + PEN
 
 
 def _outlines(stroke: np.ndarray) -> list[np.ndarray]:
     """Return what a round pen draws: outlines `[points, 2]`, clockwise; they may overlap."""
     if len(stroke) == 1:
-        angles = -np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        return [stroke[0] + DOT * _directions(angles)]
+        return [stroke[0] + DOT * _directions(-np.linspace(0, 2 * np.pi, 16, endpoint=False))]
     steps = np.diff(stroke, axis=0)
     headings = np.arctan2(steps[:, 1], steps[:, 0])
     turns = np.abs((np.diff(headings) + np.pi) % (2 * np.pi) - np.pi)
