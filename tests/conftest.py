@@ -26,9 +26,9 @@ def own_data_folder(tmp_path, monkeypatch):
     """Keep every test away from the user's downloads, mirror and results."""
     monkeypatch.setenv("NBHELPERS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NBHELPERS_ARTIFACTS", str(tmp_path / "artifacts"))
-    for name in ("NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "NB_PROFILE", "NB_DEVICE"):
+    mirror = "NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "GITHUB_REPOSITORY"  # the last of a workflow
+    for name in (*mirror, "NB_PROFILE", "NB_DEVICE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)  # of a workflow
     sources._silent_hosts.clear()
 
 
@@ -79,9 +79,8 @@ class Moody(http.server.BaseHTTPRequestHandler):
             return time.sleep(self.server.patience)
         content = bytes(len(CONTENT)) if mood == "corrupted" else CONTENT
         self.send_response(200)
-        self.send_header(
-            *(("Connection", "close") if mood == "endless" else ("Content-Length", len(content)))
-        )
+        length = "Content-Length", len(content)
+        self.send_header(*(("Connection", "close") if mood == "endless" else length))
         self.end_headers()
         if mood in ("endless", "trickling"):
             with contextlib.suppress(OSError):  # whoever listens has heard enough
@@ -110,10 +109,8 @@ def server(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     server.seen, server.patience = [], 3
     server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-    )
-    thread.start()
+    how = {"kwargs": {"poll_interval": 0.02}, "daemon": True}
+    threading.Thread(target=server.serve_forever, **how).start()
     yield server
     server.shutdown()
     server.server_close()

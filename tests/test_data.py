@@ -110,14 +110,12 @@ def test_the_ink_of_mnist_is_placed_where_it_was(monkeypatch):
 def test_ink_stays_inside_when_the_centre_of_mass_is_far_off():
     image = np.zeros((1, 20, 20), np.uint8)
     image[0, 0, 0] = 255  # all of the mass in a corner
-    placed = shapes.place_by_centre_of_mass(image, 28)
-    assert placed.sum() == 255
+    assert shapes.place_by_centre_of_mass(image, 28).sum() == 255
 
 
 @promise.data("No image stands in two splits; Tamil writers in training and validation differ")
 def test_splits_are_stratified_seeded_and_disjoint(sample, monkeypatch):
-    again = data.digits_sample(profile.current())
-    assert sample.fingerprint == again.fingerprint
+    assert sample.fingerprint == data.digits_sample(profile.current()).fingerprint
     everything = Split(torch.arange(100).reshape(100, 1, 1), torch.arange(100) % 4, tuple("abcd"))
     torch.manual_seed(1)  # must not matter
     rest, held = data.stratified_split(everything, 20, seed=3)

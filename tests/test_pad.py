@@ -88,8 +88,7 @@ def test_what_cannot_be_read_is_said(png):
 
 
 def test_several_are_read_one_by_one():
-    two = drawing((15, 20, 25, 120), (90, 20, 100, 120))
-    answer = ask(pad.Pad(reader()), "picture", two)
+    answer = ask(pad.Pad(reader()), "picture", drawing((15, 20, 25, 120), (90, 20, 100, 120)))
     assert "side by side" in answer["error"]
     assert [one["choices"][0]["text"] for one in answer["all"]] == ["1", "1"]
 

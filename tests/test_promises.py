@@ -145,8 +145,7 @@ def test_the_tables_list_what_the_tests_promise():
         if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("promise.")
     }
     assert {(row[0], row[1]) for row in known} == marked, "stale: `make test`, then `make readme`"
-    every = {row[1] for row in promises.every(ROOT)}
-    assert set(promises.MAIN) <= every
+    assert set(promises.MAIN) <= {row[1] for row in promises.every(ROOT)}
 
 
 @promise.speed("`import nbhelpers` takes at most 0.3 seconds")

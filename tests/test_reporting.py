@@ -75,8 +75,7 @@ def test_record_holds_what_was_measured(split, tmp_path, capsys):
     assert again.answers.seconds.tolist() == pytest.approx([1.234])
     assert again.answers.validation_accuracy.tolist() == pytest.approx([0.6])
     assert records.recorded(run, dataset, "98_not_run") == []
-    other = replace(dataset, train=split[1:])
-    assert records.recorded(run, other, "99_nothing") == []
+    assert records.recorded(run, replace(dataset, train=split[1:]), "99_nothing") == []
 
     path = records.record(run, replace(dataset, source="sample"), "99_nothing", [result])
     assert path.parent == tmp_path / "artifacts" / f"{run.place}-sample" / "records"
