@@ -424,8 +424,9 @@ def test_batch_size_is_halved_until_it_fits(dataset, tmp_path, capfd, shown, err
 
 def test_no_batch_size_fits(dataset, tmp_path):
     short, wrong = torch.OutOfMemoryError("out of memory"), RuntimeError("shapes do not fit")
-    for error, raised, words in ((short, MemoryError, "smaller side"), (wrong, type(wrong), "shapes")):
-        with pytest.raises(raised, match=words):
+    raised = {"smaller side": (short, MemoryError), "shapes": (wrong, RuntimeError)}
+    for words, (error, kind) in raised.items():
+        with pytest.raises(kind, match=words):
             vision.batch_size_that_fits(maker(dataset, tmp_path, 0, error)[0], 2)
 
 
