@@ -193,7 +193,9 @@ def main() -> None:
     for contest, beside in ((LENET, ""), (THREE_LAYERS, ""), (LENET, ", one busy process beside")):
         print(f"{contest.ours.name}{beside} …", flush=True)
         with _busy() if beside else contextlib.nullcontext():
-            ours = _apart(our_way, contest, mnist, run)
+            # Some seconds long, so other work on the machine shows: the middle one of three.
+            ours = [_apart(our_way, contest, mnist, run) for _ in range(3)]
+            ours = sorted(ours, key=lambda one: one["seconds"])[1]
             published = _apart(published_way, contest, mnist)
         contests[contest.ours.name + beside] = _compared(contest.mark, ours, published)
     print(f"{TAMIL} …", flush=True)
