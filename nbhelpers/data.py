@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import html
 import math
 import struct
 import zlib
@@ -207,8 +208,6 @@ def real_or_sample(real: Callable[[], Any], sample: Callable[[], Any]) -> Any:
 
 
 def _show_banner(reason: str) -> None:
-    from html import escape
-
     from IPython.display import HTML, display
 
     class Banner(HTML):
@@ -219,7 +218,7 @@ def _show_banner(reason: str) -> None:
         '<div style="background:#b00020;color:white;font-size:1.2em;padding:1em"><b>SAMPLE DATA, '
         "not the real set.</b> This run shows the course on a small stand-in; its numbers say "
         "nothing.<details><summary>why</summary>"
-        f'<pre style="color:inherit;background:none">{escape(reason)}</pre></details></div>'
+        f'<pre style="color:inherit;background:none">{html.escape(reason)}</pre></details></div>'
     )
     display(Banner(text))
 

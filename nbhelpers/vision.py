@@ -382,7 +382,7 @@ _NO_MEMORY += "|could not create a primitive"
 
 
 def lr_find(learn: Learner, batches: int = 100) -> tuple[float, ...]:
-    """Run fastai's learning-rate finder on so many batches; return its tuple, with `.valley`."""
+    """Run fastai's learning-rate finder on so many batches; show its plot, return its tuple."""
     try:
         return learn.lr_find(num_it=batches)
     except IndexError:  # it stops as the loss has grown fourfold, as by one batch at the start

@@ -26,9 +26,9 @@ def own_data_folder(tmp_path, monkeypatch):
     """Keep every test away from the user's downloads, mirror and results."""
     monkeypatch.setenv("NBHELPERS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NBHELPERS_ARTIFACTS", str(tmp_path / "artifacts"))
-    mirror = "NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "GITHUB_REPOSITORY"  # the last of a workflow
-    for name in (*mirror, "NB_PROFILE", "NB_DEVICE"):
+    for name in ("NBHELPERS_MIRROR", "NBHELPERS_SAMPLE", "NB_PROFILE", "NB_DEVICE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)  # of a workflow
     sources._silent_hosts.clear()
 
 

@@ -83,8 +83,7 @@ LENET = Contest(
 )  # fmt: skip
 THREE_LAYERS = Contest(
     replace(recipes.MNIST[2], name="784-300-50-10 (R1)", rate=0.004, augment=None, fused=True),
-    5, 0.971, networks.three_layers,
-    one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400,
+    5, 0.971, networks.three_layers, one_tensor, 256, partial(torch.optim.SGD, lr=0.01), 400,
 )  # fmt: skip
 
 
@@ -194,8 +193,8 @@ def main() -> None:
         print(f"{contest.ours.name}{beside} …", flush=True)
         with _busy() if beside else contextlib.nullcontext():
             # Some seconds long, so other work on the machine shows: the middle one of three.
-            ours = [_apart(our_way, contest, mnist, run) for _ in range(3)]
-            ours = sorted(ours, key=lambda one: one["seconds"])[1]
+            thrice = (_apart(our_way, contest, mnist, run) for _ in range(3))
+            ours = sorted(thrice, key=lambda one: one["seconds"])[1]
             published = _apart(published_way, contest, mnist)
         contests[contest.ours.name + beside] = _compared(contest.mark, ours, published)
     print(f"{TAMIL} …", flush=True)

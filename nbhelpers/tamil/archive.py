@@ -310,7 +310,10 @@ def _listed(source: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 def square(
     content: bytes | None, side: int, proportions: str
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the image as of `shapes.placed`, and its (height, width); ValueError if damaged."""
+    """Return a letter as of `shapes.placed`, and its (height, width) before that, in pixels.
+
+    `content` is a TIFF file, dark ink on light paper; None, or what is damaged, is a ValueError.
+    """
     if content is None:
         raise ValueError(f"more than {MOST_FILE_BYTES:,} bytes; not read")
     opened = partial(Image.open, io.BytesIO(content), formats=("TIFF",))
