@@ -7,6 +7,7 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 from skimage.morphology import isotropic_dilation, isotropic_erosion, skeletonize
 
+from handwriting.beside import beside, box_of
 from handwriting.pictures import InkError
 from handwriting.surface import area_of, hull_of, quadrilateral
 from nbhelpers.shapes import INK, REFUSALS
@@ -61,7 +62,8 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     areas[_outside_frame(parts, areas, boxes)] = 0
     if not areas.any():
         raise refused("unclear")
-    areas[far := _far(areas, boxes, many)] = 0
+    others, guess = (areas == 0, 0.0) if many else beside(parts, areas, boxes)
+    areas[others] = 0
     main = int(areas.argmax())
     depth = ndimage.distance_transform_edt(np.pad(parts[boxes[main - 1]] == main, 1))
     pen = 2 * float(np.median(depth[skeletonize(depth > 0)]))
@@ -83,7 +85,7 @@ def character(mask: np.ndarray, many: bool = False) -> tuple[np.ndarray, float, 
     outlined = 0.0 if many else _outlined(kept[top:bottom, left:right], pen)
     doubt = max(
         outlined,
-        0.2 * bool(far.size),
+        guess,
         0.9 * _framed(parts, areas, boxes, pen),
         2 * (1 - areas.sum() / everything) + 0.08 * max(0, count - 3) * (not many),
         0.1 * rim(kept).any() + 0.5 * (rim(kept).sum() > 3 * pen and not whole),
@@ -129,24 +131,6 @@ def _dirt(areas: np.ndarray, boxes: list[tuple[slice, slice]], pen: float) -> np
         beside = max(other[1] - box[3], box[1] - other[3])
         dirt[part] = max(away, 2 * beside) > 0.8 * max(box[2:] - box[:2])
     return dirt
-
-
-def _far(areas: np.ndarray, boxes: list[tuple[slice, slice]], many: bool) -> np.ndarray:
-    """Return what is far from the longest part, and no character beside it: print, a stamp."""
-    kept = np.flatnonzero(areas)
-    corners = np.array([box_of(boxes[part - 1]) for part in kept])
-    low, high = corners[:, :2], corners[:, 2:]
-    (tall, wide), sizes = (high - low).T, (high - low).max(1)
-    main, longest = sizes.argmax(), sizes.max()
-    away = np.maximum(low - high[main], low[main] - high).max(1)
-    filled = (areas[kept] > 0.5 * tall * wide) & (wide > 0.5 * tall)
-    smaller = (sizes < 0.5 * longest) | (filled & (sizes < 0.8 * longest))
-    marks = areas[kept] >= 0.08 * areas[kept][main]  # no specks
-    far = kept[(away > 0.8 * longest) & smaller & marks]
-    words = len(far) > 2 and areas[far].sum() > areas[kept][main]  # or dust
-    rows = (low + high)[marks][(low + high)[marks, 1].argsort(), 0]  # from left to right
-    three = len(rows) == 3 and rows[1] < min(rows[0], rows[2])  # ஃ is one letter
-    return far[:0] if words or three or many else far
 
 
 def _underlines(
@@ -366,9 +350,3 @@ def _framed(
             if any(inside[parts[boxes[outer - 1]] == part].all() for part in inner):
                 return True
     return False
-
-
-def box_of(slices: tuple[slice, slice]) -> np.ndarray:
-    """Return top, left, bottom, right."""
-    rows, columns = slices
-    return np.array([rows.start, columns.start, rows.stop, columns.stop])

@@ -4,7 +4,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.transform import hough_line, hough_line_peaks
 
-from handwriting.parts import EIGHT, box_of
+from handwriting.beside import box_of
+from handwriting.parts import EIGHT
 
 
 def ruled_lines(strength: np.ndarray, noise: float) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import promise
 import pytest
 import torch
 from as_files import encoded
-from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from scipy import ndimage
 
 from handwriting import parts
@@ -172,6 +172,7 @@ def test_lines_as_dark_as_the_ink_are_removed(reference):
     assert far_apart(to_mnist(picture).normalised, reference) < 0.25
 
 
+HATCH = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]
 MARKS = {
     "table at the edge": ("polygon", [(0, 0), (50, 0), (40, 400), (0, 400)], "#5a4030"),
     "ring whose ends do not meet": ("arc", (95, 90, 305, 310), 20, 370, "black", 7),
@@ -179,6 +180,9 @@ MARKS = {
     "hole of a punch": ("circle", (40, 200), 14, "black"),
     "strip of a scan's border": ("line", (4, 50, 4, 340), "black", 4),
     "stamp in a corner": ("rectangle", (330, 20, 372, 60), "black"),
+    "brackets": ("text", (95, 95), "(   )", "black", ImageFont.load_default(150)),
+    "lines of print": ("text", (20, 280), "\n".join(["print, seen from afar" * 3] * 8), "black"),
+    "crossed out": ("line", [*HATCH, *((y + 130, x - 140) for x, y in HATCH)], "black", 5),
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import promise
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from small_models import change_card, digits, saved, trained
 from source import lay
 
@@ -112,7 +112,15 @@ def photos():
     for step in (90, 150, 210):
         ImageDraw.Draw(hatch).line((step, 40, step - 20, 260), 0, 9)
         ImageDraw.Draw(hatch).line((40, step, 260, step), 0, 9)
-    files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets, stamped, hatch]
+    beside = [Image.new("L", (400, 400), 255) for _ in range(3)]
+    for sheet in beside:
+        sheet.paste(plain, (90, 120))
+    bracketed, printed, crossed_out = map(ImageDraw.Draw, beside)
+    bracketed.text((50, 80), "(      )", 0, ImageFont.load_default(160))
+    printed.text((20, 300), "\n".join(["print, seen from afar" * 3] * 6), 0)
+    zigzag = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]
+    crossed_out.line([*zigzag, *((y + 130, x - 140) for x, y in zigzag)], 0, 5)
+    files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets, stamped, hatch, *beside]
     return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
 

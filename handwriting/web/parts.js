@@ -2,6 +2,7 @@
 // `handwriting.parts`. A box is {left, top, right, bottom}; areas and boxes are by part, as
 // `labelled` gives them.
 
+import { beside, between } from "./beside.js";
 import table from "./forms.js";
 import {
   above, boxOf, cropped, distances, filled, grid, labelled, longer, mapped, median, most, padded,
@@ -49,8 +50,8 @@ export function character(mask, many = false) {
   drop(surroundings(parts, areas, boxes, many));
   drop(outsideFrame(parts, areas, boxes));
   if (!most(areas)) throw refused("unclear");
-  const beyond = many ? [] : far(areas, boxes);
-  drop(beyond);
+  const { others, doubt: guess } = many ? { others: [], doubt: 0 } : beside(parts, areas, boxes);
+  drop(others);
   const main = areas.indexOf(most(areas));
   const depth = distances(padded(mapped(cropped(parts, boxes[main]), (part) => part === main), 1));
   const pen = 2 * median(selected(depth.data, skeleton(depth).data));
@@ -73,7 +74,7 @@ export function character(mask, many = false) {
   const whole = reached > 2 && wide * high > 0.6 * mask.width * mask.height; // cut around it
   const doubt = Math.max(
     outline,
-    0.2 * (beyond.length > 0),
+    guess,
     0.9 * framed(parts, areas, boxes, pen),
     2 * (1 - sum(areas) / everything) + 0.08 * Math.max(0, count - 3) * !many,
     0.1 * (reached > 0) + 0.5 * (rim(kept) > 3 * pen && !whole),
@@ -129,35 +130,6 @@ function dirt(areas, boxes, pen) {
     const away = Math.max(between(box, other), 2 * between(box, other, true));
     return areas[part] < 0.08 * largest && away > 0.8 * Math.max(...sidesOf(box));
   });
-}
-
-/** Return how far apart two boxes are, in pixels; or only how far beside each other. */
-function between(one, other, beside = false) {
-  const across = Math.max(other.left - one.right, one.left - other.right);
-  return beside ? across : Math.max(across, other.top - one.bottom, one.top - other.bottom);
-}
-
-/** Return what is far from the longest part, and no character beside it: print, a stamp. */
-function far(areas, boxes) {
-  const kept = numbers(areas).filter((part) => areas[part]);
-  const size = (part) => Math.max(...sidesOf(boxes[part]));
-  const longest = most(kept.map(size));
-  const main = kept.find((part) => size(part) === longest);
-  const marks = kept.filter((part) => areas[part] >= 0.08 * areas[main]); // no specks
-  const apart = marks.filter((part) => {
-    const [wide, tall] = sidesOf(boxes[part]);
-    const filled = areas[part] > 0.5 * tall * wide && wide > 0.5 * tall;
-    const smaller = size(part) < (filled ? 0.8 : 0.5) * longest;
-    const away = between(boxes[main], boxes[part]) > 0.8 * longest;
-    return away && smaller;
-  });
-  const words = apart.length > 2 && sum(apart.map((part) => areas[part])) > areas[main]; // or dust
-  const middle = (part, [from, to]) => boxes[part][from] + boxes[part][to];
-  const rows = marks
-    .sort((one, other) => middle(one, ["left", "right"]) - middle(other, ["left", "right"]))
-    .map((part) => middle(part, ["top", "bottom"])); // from left to right
-  const three = rows.length === 3 && rows[1] < Math.min(rows[0], rows[2]); // ஃ is one letter
-  return words || three ? [] : apart;
 }
 
 /** Return the parts that are flat lines below all else, wider than that, and end in sight. */
