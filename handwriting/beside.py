@@ -93,7 +93,7 @@ def _print(parts: np.ndarray, areas: np.ndarray, boxes: Boxes) -> np.ndarray:
     (tall, wide), main = (high - low).T, areas[kept].argmax()
     longest = max(tall[main], wide[main])
     away = np.maximum(low - high[main], low[main] - high).max(1)
-    lines = (tall < 0.25 * longest) & (away > 0.3 * longest)
+    lines = (tall < 0.35 * longest) & (away > 0.3 * longest)
     lines &= areas[kept] < 0.4 * areas[kept][main]
     flat = np.count_nonzero(wide[lines] > 1.5 * tall[lines])
     plain = tall[main] > 0.5 * wide[main] and longest > 0.1 * max(parts.shape)

@@ -298,7 +298,7 @@ def _outside_frame(
     within, frames = np.zeros_like(areas), []
     for outer in np.argsort(-areas)[:MOST_PARTS] if len(boxes) > 1 else ():
         place = parts[boxes[outer - 1]] if areas[outer] else np.zeros((1, 1), int)
-        if max(place.shape) < 0.1 * max(parts.shape) or areas[outer] > 0.3 * place.size:
+        if max(place.shape) < 0.1 * max(parts.shape) or areas[outer] > 0.45 * place.size:
             continue
         mask = place == outer
         inside = ndimage.binary_fill_holes(mask) & ~mask
@@ -307,12 +307,14 @@ def _outside_frame(
         if gap:  # the ends of its line may not meet
             inside = _shut(mask, 0.11 * max(place.shape)) & ~mask
             there = np.bincount(place[inside], minlength=len(areas))
-        if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.4 * inside.sum():
+        if there[1:].max() < 0.005 * inside.sum() or areas[outer] > 0.8 * inside.sum():
             continue
         hull = hull_of(mask)
         area = max(1.0, area_of(hull))
         held = max(side.stop - side.start for k in np.flatnonzero(there[1:]) for side in boxes[k])
         large = held > 0.3 * max(place.shape)
+        if areas[outer] > min(0.3 * place.size, 0.4 * inside.sum()) and not large:
+            continue  # a loop of a thick pen, and a speck
         ring = large and (inside | mask).sum() > 0.92 * area
         if ring or ((large or not gap) and area_of(quadrilateral(hull)) > 0.88 * area):
             frames.append(outer)

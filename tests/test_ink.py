@@ -176,6 +176,7 @@ HATCH = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]
 MARKS = {
     "table at the edge": ("polygon", [(0, 0), (50, 0), (40, 400), (0, 400)], "#5a4030"),
     "ring whose ends do not meet": ("arc", (95, 90, 305, 310), 20, 370, "black", 7),
+    "ring of a thick pen": ("ellipse", (80, 85, 280, 285), None, "black", 24),
     "underline seen from closer": ("line", (105, 253, 255, 259), "black", 11),
     "hole of a punch": ("circle", (40, 200), 14, "black"),
     "strip of a scan's border": ("line", (4, 50, 4, 340), "black", 4),

@@ -98,7 +98,7 @@ function print(parts, areas, boxes) {
   const longest = Math.max(wide, tall);
   const lines = kept.filter((part) => {
     const away = between(boxes[main], boxes[part]) > 0.3 * longest;
-    return away && sidesOf(boxes[part])[1] < 0.25 * longest && areas[part] < 0.4 * largest;
+    return away && sidesOf(boxes[part])[1] < 0.35 * longest && areas[part] < 0.4 * largest;
   });
   const flat = lines.filter((part) => {
     const [across, down] = sidesOf(boxes[part]);

@@ -339,7 +339,7 @@ function outsideFrame(parts, areas, boxes) {
   for (const outer of largest.slice(0, MOST_PARTS)) {
     const place = areas[outer] ? cropped(parts, boxes[outer]) : null;
     const size = place ? place.data.length : 0;
-    if (!place || longer(place) < 0.1 * longer(parts) || areas[outer] > 0.3 * size) continue;
+    if (!place || longer(place) < 0.1 * longer(parts) || areas[outer] > 0.45 * size) continue;
     const mask = mapped(place, (part) => part === outer);
     let whole = filled(mask);
     const held = () => {
@@ -355,12 +355,14 @@ function outsideFrame(parts, areas, boxes) {
       there = held();
     }
     const inside = sum(whole.data.map((within, i) => within && !mask.data[i]));
-    if (!most(there) || most(there) < 0.005 * inside || areas[outer] > 0.4 * inside) continue;
+    if (!most(there) || most(there) < 0.005 * inside || areas[outer] > 0.8 * inside) continue;
     const hull = hullOf(mask);
     const area = Math.max(1, areaOf(hull));
     const inner = numbers(areas).filter((part) => there[part]);
     const longest = most(inner.map((part) => Math.max(...sidesOf(boxes[part]))));
     const large = longest > 0.3 * longer(place);
+    const thick = areas[outer] > Math.min(0.3 * size, 0.4 * inside); // a loop, and a speck
+    if (thick && !large) continue;
     const ring = large && inside + sum(mask.data) > 0.92 * area;
     if (ring || ((large || !gap) && areaOf(quadrilateral(hull)) > 0.88 * area)) {
       frames.push(outer);
