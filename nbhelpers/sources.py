@@ -1,6 +1,7 @@
 """Get data archives: verified cache, then mirror (NBHELPERS_MIRROR), then the public internet."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import threading
@@ -96,8 +97,20 @@ def written(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(cannot_write(path, error)) from error
     finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        for left in path.parent.glob(f"{glob.escape(path.name)}.part*"):
+            if left == unfinished or _was_killed(left.suffix[5:]):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+
+def _was_killed(process: str) -> bool:
+    """Return whether no process has this number; on Windows, where asking would stop it, False."""
+    try:
+        return os.name != "nt" and process.isdigit() and os.kill(int(process), 0) is not None
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's
+        return False
 
 
 def cannot_write(path: Path, error: Exception) -> str:

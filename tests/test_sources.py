@@ -1,5 +1,7 @@
 import hashlib
 import multiprocessing
+import os
+import sys
 import time
 
 import promise
@@ -153,6 +155,13 @@ def test_what_is_written_takes_its_place_only_when_complete(tmp_path):
         unfinished.write_text("half of the sec")
         raise ZeroDivisionError
     assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
+    killed, others = (path.with_name(f"notes.txt.part{n}") for n in (2**31 - 1, os.getppid()))
+    for left in (killed, others):
+        left.touch()
+    with sources.written(path) as unfinished:
+        unfinished.write_text("second")
+    assert not killed.exists() or sys.platform == "win32"
+    assert others.exists() and path.read_text() == "second"
 
 
 def test_folders_count_from_the_project(monkeypatch, tmp_path):
