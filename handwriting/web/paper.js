@@ -270,7 +270,8 @@ function lookAt(seen, longest, kind, many = false, leftOut = null) {
     const value = Math.fround(Math.fround(strength.data[i] - least) * more);
     ink.data[i] = round(bounded(value, 255));
   }
-  if (Math.max(...sidesOf(box)) < LEAST * longest && longer(view[0]) > 1.3 * longest) {
+  const isSmall = Math.max(...sidesOf(box)) < LEAST * longest;
+  if (isSmall && longest < FINER && longer(view[0]) > 1.3 * longest) {
     doubt = Math.max(doubt, 0.2); // it deserves a finer look
   }
   const others = mapped(inked, (inside, i) => inside && !mask.data[i]);
