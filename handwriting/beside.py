@@ -58,8 +58,7 @@ def _scribbles(parts: np.ndarray, areas: np.ndarray, boxes: Boxes) -> np.ndarray
 def _brackets(parts: np.ndarray, areas: np.ndarray, boxes: Boxes) -> np.ndarray:
     """Return the two thin strokes, open to each other, between which all the rest stands."""
     kept, low, high = _corners(areas * (areas >= 0.08 * areas.max()), boxes)
-    ends = [low[:, 1].argmin(), high[:, 1].argmax()]
-    first, last = ends
+    first, last = ends = [low[:, 1].argmin(), high[:, 1].argmax()]
     inner = np.delete(np.arange(len(kept)), ends)
     if not inner.size or first == last:
         return kept[:0]

@@ -84,7 +84,8 @@ def mode(name: str) -> str:
 def written(path: Path) -> Iterator[Path]:
     """Give a path to write to; what stands there takes the place of `path` when the block ends.
 
-    If the block raises or the process is killed, `path` stays as it was. Folders are made.
+    If the block raises or the process is killed, `path` stays as it was. Folders are made, and what
+    a process that was killed has left beside `path` is removed.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
@@ -106,11 +107,11 @@ def written(path: Path) -> Iterator[Path]:
 def _was_killed(process: str) -> bool:
     """Return whether no process has this number; on Windows, where asking would stop it, False."""
     try:
-        return os.name != "nt" and process.isdigit() and os.kill(int(process), 0) is not None
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # somebody else's
-        return False
+        if process.isdigit() and os.name != "nt":
+            os.kill(int(process), 0)  # only asks
+    except (OSError, OverflowError) as error:
+        return not isinstance(error, PermissionError)  # which says that it is somebody else's
+    return False
 
 
 def cannot_write(path: Path, error: Exception) -> str:

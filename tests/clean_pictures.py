@@ -7,6 +7,8 @@ from handwriting import wild
 SIDE = 560
 PEN = (20, 22, 26)
 LONGER = (150, 380)  # of the character, in pixels: small ones are looked at from closer
+SCRIBBLE = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]  # there and back, down,
+SCRIBBLE += [(y + 130, x - 140) for x, y in SCRIBBLE]  # then up and down, across
 
 
 def picture(image, random, proportions="kept"):

@@ -9,6 +9,7 @@ import promise
 import pytest
 import torch
 from as_files import encoded
+from clean_pictures import SCRIBBLE
 from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from scipy import ndimage
 
@@ -172,7 +173,6 @@ def test_lines_as_dark_as_the_ink_are_removed(reference):
     assert far_apart(to_mnist(picture).normalised, reference) < 0.25
 
 
-HATCH = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]
 MARKS = {
     "table at the edge": ("polygon", [(0, 0), (50, 0), (40, 400), (0, 400)], "#5a4030"),
     "ring whose ends do not meet": ("arc", (95, 90, 305, 310), 20, 370, "black", 7),
@@ -183,7 +183,7 @@ MARKS = {
     "stamp in a corner": ("rectangle", (330, 20, 372, 60), "black"),
     "brackets": ("text", (95, 95), "(   )", "black", ImageFont.load_default(150)),
     "lines of print": ("text", (20, 280), "\n".join(["print, seen from afar" * 3] * 8), "black"),
-    "crossed out": ("line", [*HATCH, *((y + 130, x - 140) for x, y in HATCH)], "black", 5),
+    "crossed out": ("line", SCRIBBLE, "black", 5),
 }
 
 
@@ -207,8 +207,7 @@ def test_a_small_digit_is_found_beside_what_is_left_of_a_desk(reference):
 
 
 def test_a_finer_look_at_a_large_page_is_the_last():
-    page = drawn(size=(900, 1200), shift=(400, 600))
-    assert to_mnist(page).doubt < 0.1  # by the first look 0.2: it is small
+    assert to_mnist(drawn(size=(900, 1200), shift=(400, 600))).doubt < 0.1  # by the first one 0.2
 
 
 def test_more_ends_and_loops_than_a_digit_has_are_doubted():

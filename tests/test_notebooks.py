@@ -79,6 +79,7 @@ def test_no_path_of_a_machine_and_no_residue(notebook):
 
 def test_one_title_numbered_sections_and_every_part(path, notebook):
     text = prose(notebook)
+    assert " </details>" not in text, "a fold ends on a line of its own"
     told = "Your guess", "your guess right", "Recap", "Exercises", "<details>", "What to see"
     assert [part for part in told if part not in text] == []
     lines = re.sub(r"```.*?```", "", text, flags=re.S).splitlines()

@@ -118,8 +118,7 @@ def photos():
     bracketed, printed, crossed_out = map(ImageDraw.Draw, beside)
     bracketed.text((50, 80), "(      )", 0, ImageFont.load_default(160))
     printed.text((20, 300), "\n".join(["print, seen from afar" * 3] * 6), 0)
-    zigzag = [(270 + 80 * (i % 2), 140 + 8 * i) for i in range(11)]
-    crossed_out.line([*zigzag, *((y + 130, x - 140) for x, y in zigzag)], 0, 5)
+    crossed_out.line(clean_pictures.SCRIBBLE, 0, 5)
     files += [noise.integers(0, 256, (90, 120), np.uint8), *sheets, stamped, hatch, *beside]
     return [np.asarray(opened(file)[0]) for file in (*files, boxed, hollow)]
 
